@@ -1,0 +1,1 @@
+"""Everything Maskwright does without a screen: labels, training, prediction and their storage."""

@@ -1,0 +1,1 @@
+"""Starlette routes (photos, masks, assets, HTTP API) and the server's lifespan."""

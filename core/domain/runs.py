@@ -1,0 +1,121 @@
+"""Runs, epochs, jobs and their states. Who may change a state: core.storage.lifecycle."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from core.domain.training import TrainingConfig
+
+
+class WorkState(StrEnum):
+    """The life of a run or a job: docs/design.md, "A run's life"."""
+
+    QUEUED = "queued"
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a process owns the row now, or should."""
+        return self in (WorkState.DISPATCHED, WorkState.RUNNING)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing will change it by itself any more."""
+        return self in (WorkState.SUCCEEDED, WorkState.FAILED, WorkState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Process:
+    """An operating-system process, told apart from a later one with the same number."""
+
+    pid: int
+    started_ticks: int  # field 22 of /proc/<pid>/stat: clock ticks since boot
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    id: str
+    project_id: str
+    data_version_id: str
+    name: str
+    config: TrainingConfig
+    state: WorkState
+    attempt: int
+    crashes: int
+    cancel_requested: bool
+    epochs_done: int
+    progress: dict[str, Any]  # {"epoch", "batch", "batches", "phase", "images_per_second", "eta_seconds"}
+    device: str
+    error: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    heartbeat_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One complete pass of a run: its figures, and the files that count.
+
+    ``metrics`` holds plain numbers or None (not defined): train_/val_ loss, miou_foreground,
+    dice_foreground, pixel_accuracy, and per category ``val_iou/<category_id>``,
+    ``val_dice/<category_id>``; durations in seconds.
+    """
+
+    run_id: str
+    epoch: int  # 1 is the first
+    attempt: int
+    metrics: dict[str, float | None]
+    durations: dict[str, float]
+    checkpoint: str  # blob key
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a run."""
+
+    at: datetime
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The checkpoint that a project shows to others, and who chose it."""
+
+    project_id: str
+    run_id: str
+    epoch: int
+    note: str
+    author: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work of the light lane: import, evaluate, export, predict."""
+
+    id: str
+    project_id: str | None
+    kind: str
+    payload: dict[str, Any]
+    state: WorkState
+    attempt: int
+    cancel_requested: bool
+    progress: float  # 0..1
+    message: str
+    result: dict[str, Any] | None
+    error: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None

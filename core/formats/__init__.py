@@ -1,0 +1,1 @@
+"""Import and export of labels, one file per format."""

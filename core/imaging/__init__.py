@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: run-length codes, polygons, label maps, overlays, image reading."""

@@ -1,0 +1,1 @@
+"""Architectures, one file per family, and the preprocessing that training and inference share."""

@@ -1,0 +1,1 @@
+"""What the app can do: one function per intention of the user."""

@@ -1,0 +1,1 @@
+"""Data loading, transforms, losses, metrics, the loop, checkpoints, ONNX export."""

@@ -1,0 +1,1 @@
+"""The process with the GPU: claims runs and jobs and carries them out."""
