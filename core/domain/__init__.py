@@ -1,1 +1,1 @@
-"""Values and rules: what a category, an annotation, a run and a score are. No files, no arrays larger than a score."""
+"""Values and rules: what a category, an annotation, a run and a score are. It opens no files."""

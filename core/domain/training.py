@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.domain.errors import FormatError, UnknownChoice, listed
-from core.domain.labels import Category, Split
+from core.domain.labels import Annotation, Category, Split
 
 MIN_LABELLED_IMAGES = 2
 
@@ -141,6 +141,16 @@ class DataVersion:
     def class_index(self) -> dict[int, int]:
         """Map category_id to the model's channel (1 and up)."""
         return {c.category_id: i for i, c in enumerate(self.categories, start=1)}
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """One image of a data version, read: its original file and what is drawn on it."""
+
+    image_id: str
+    data: bytes = field(repr=False)  # the original file; upright only after reading it with EXIF applied
+    size_wh: tuple[int, int]  # upright
+    annotations: tuple[Annotation, ...] = field(repr=False)
 
 
 def _parsed(key: str, value: str | int | float | bool, kind: type) -> Any:

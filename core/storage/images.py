@@ -1,0 +1,194 @@
+"""Images in the database, their files in the blob store."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from core.domain.errors import NotFound
+from core.domain.images import Image, ImageFilter
+from core.domain.labels import ImageState, Split
+from core.imaging.reading import PreparedPhoto
+from core.storage import tables
+from core.storage.store import Store, new_id
+
+Rendition = Literal["original", "full", "view", "thumbnail"]
+
+
+def photo_key(sha256: str, rendition: Rendition) -> str:
+    """Give the blob key of one rendition of a photo."""
+    return f"photos/{sha256[:2]}/{sha256}/{rendition}"
+
+
+def keep_files(store: Store, sha256: str, data: bytes, photo: PreparedPhoto) -> None:
+    """Write the original and its renditions; the same photo twice is the same files.
+
+    Raises:
+        StorageError: they cannot be written; no row points at what was.
+    """
+    files: dict[Rendition, bytes | None] = {
+        "full": photo.full,
+        "view": photo.view,
+        "thumbnail": photo.thumbnail,
+        "original": data,  # last: where it is, the others are
+    }
+    if store.blobs.exists(photo_key(sha256, "original")):
+        return
+    for rendition, content in files.items():
+        if content is not None:
+            store.blobs.put(photo_key(sha256, rendition), content)
+
+
+def add(
+    connection: sa.Connection,
+    project_id: str,
+    sha256: str,
+    photo: PreparedPhoto,
+    *,
+    name: str,
+    split: Split | None,
+    group: str | None = None,
+) -> str:
+    """Insert an unlabelled image and give its id; its files are kept already."""
+    image_id = new_id()
+    width, height = photo.size_wh
+    connection.execute(
+        sa.insert(tables.image).values(
+            id=image_id,
+            project_id=project_id,
+            sha256=sha256,
+            width=width,
+            height=height,
+            phash=photo.phash,
+            name=name[-512:],
+            media_type=photo.media_type,
+            has_full=photo.full is not None,
+            has_view=photo.view is not None,
+            split=split,
+            group=group,
+            state=ImageState.UNLABELLED,
+            rev=0,
+            category_ids=[],
+            annotation_count=0,
+            created_at=tables.now(),
+        )
+    )
+    return image_id
+
+
+def get(store: Store, image_id: str) -> Image:
+    """Give one image. Raises NotFound."""
+    with store.read() as connection:
+        return read(connection, image_id)
+
+
+def read(connection: sa.Connection, image_id: str) -> Image:
+    """Give one image inside a transaction. Raises NotFound."""
+    row = connection.execute(sa.select(tables.image).where(tables.image.c.id == image_id)).first()
+    if row is None:
+        raise NotFound("This photo does not exist any more.")
+    return _image(row)
+
+
+def list_page(
+    store: Store, project_id: str, images: ImageFilter, *, offset: int = 0, limit: int | None = None
+) -> list[Image]:
+    """List images in the order they came, filtered."""
+    query = _filtered(sa.select(tables.image), project_id, images)
+    query = query.order_by(tables.image.c.id).offset(offset)
+    with store.read() as connection:
+        return [_image(row) for row in connection.execute(query.limit(limit))]
+
+
+def count(store: Store, project_id: str, images: ImageFilter) -> int:
+    """Count images, filtered."""
+    query = _filtered(sa.select(sa.func.count()).select_from(tables.image), project_id, images)
+    with store.read() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def by_sha256(store: Store, project_id: str, sha256s: Sequence[str]) -> dict[str, Image]:
+    """Find the project's images with these contents, by SHA-256."""
+    found: dict[str, Image] = {}
+    with store.read() as connection:
+        for start in range(0, len(sha256s), 500):  # databases bound the number of parameters
+            query = sa.select(tables.image).where(
+                tables.image.c.project_id == project_id,
+                tables.image.c.sha256.in_(sha256s[start : start + 500]),
+            )
+            found |= {row.sha256: _image(row) for row in connection.execute(query)}
+    return found
+
+
+def set_split(store: Store, image_ids: Sequence[str], split: Split | None) -> None:
+    """Put images into a split, or into none."""
+    with store.write() as connection:
+        connection.execute(
+            sa.update(tables.image).where(tables.image.c.id.in_(image_ids)).values(split=split)
+        )
+
+
+def delete(store: Store, image_ids: Sequence[str]) -> None:
+    """Take images and their labels out of the project; the files stay for runs that used them."""
+    with store.write() as connection:
+        connection.execute(sa.delete(tables.image).where(tables.image.c.id.in_(image_ids)))
+
+
+def rendition(store: Store, image_id: str, wanted: Rendition) -> tuple[str, str]:
+    """Give the blob key and media type of an upright picture of an image.
+
+    ``full`` is the original where a browser shows that as it is; ``view`` is ``full`` where that
+    is no larger than 2048 px. ``original`` is the file as it came.
+
+    Raises:
+        NotFound: the image does not exist any more.
+    """
+    table = tables.image.c
+    with store.read() as connection:
+        query = sa.select(table.sha256, table.media_type, table.has_full, table.has_view)
+        row = connection.execute(query.where(table.id == image_id)).first()
+    if row is None:
+        raise NotFound("This photo does not exist any more.")
+    if wanted == "view" and not row.has_view:
+        wanted = "full"
+    if wanted == "full" and not row.has_full:
+        wanted = "original"
+    media_type = row.media_type if wanted == "original" else "image/jpeg"
+    return photo_key(row.sha256, wanted), media_type
+
+
+def _filtered(query: Any, project_id: str, images: ImageFilter) -> Any:
+    table = tables.image.c
+    query = query.where(table.project_id == project_id)
+    if images.state is not None:
+        query = query.where(table.state == images.state)
+    if images.split == "unsplit":
+        query = query.where(table.split.is_(None))
+    elif images.split is not None:
+        query = query.where(table.split == images.split)
+    if images.name_contains:
+        query = query.where(table.name.icontains(images.name_contains, autoescape=True))
+    if images.category_id is not None:
+        # JSON text of a list of integers: [3, 14]; the borders keep 1 from matching 14.
+        text = sa.func.replace(sa.cast(table.category_ids, sa.Text), " ", "")
+        edges = sa.func.replace(sa.func.replace(text, "[", ","), "]", ",")
+        query = query.where(edges.contains(f",{images.category_id},"))
+    return query
+
+
+def _image(row: Any) -> Image:
+    return Image(
+        id=row.id,
+        project_id=row.project_id,
+        sha256=row.sha256,
+        size_wh=(row.width, row.height),
+        phash=row.phash,
+        name=row.name,
+        split=row.split,
+        group=row.group,
+        state=ImageState(row.state),
+        rev=row.rev,
+        category_ids=tuple(row.category_ids),
+        annotation_count=row.annotation_count,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,241 @@
+"""Runs, their epochs and figures, and the champion. States are changed in lifecycle alone."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from core.domain.errors import NotFound
+from core.domain.runs import Champion, Epoch, Run, WorkState
+from core.domain.training import TrainingConfig, config_from_json
+from core.imaging.confusion import pack_confusion, unpack_confusion
+from core.storage import lifecycle, tables
+from core.storage.lifecycle import Claim
+from core.storage.store import Store, new_id
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What a checkpoint made of one image: its confusion matrix, and the blobs to look at.
+
+    ``confusion`` is int64 (C, C), rows truth, columns prediction, at the image's own resolution;
+    ``prediction`` and ``confidence`` are blob keys of grey PNGs at display size.
+    """
+
+    image_id: str
+    confusion: NDArray[np.int64]
+    prediction: str
+    confidence: str
+
+
+def create(store: Store, project_id: str, data_version_id: str, config: TrainingConfig, name: str) -> Run:
+    """Queue a run."""
+    run_id = new_id()
+    with store.write() as connection:
+        connection.execute(
+            sa.insert(tables.run).values(
+                id=run_id,
+                project_id=project_id,
+                data_version_id=data_version_id,
+                name=name,
+                config=asdict(config),
+                device="",
+                epochs_done=0,
+                **lifecycle.queued_values(),
+            )
+        )
+    return get(store, run_id)
+
+
+def get(store: Store, run_id: str) -> Run:
+    """Give one run; its id may be shortened to a unique beginning or end. Raises NotFound."""
+    with store.read() as connection:
+        row = connection.execute(sa.select(tables.run).where(tables.run.c.id == run_id)).first()
+        if row is None and len(run_id) >= 6:
+            ends = sa.or_(
+                tables.run.c.id.startswith(run_id, autoescape=True),
+                tables.run.c.id.endswith(run_id, autoescape=True),
+            )
+            rows = connection.execute(sa.select(tables.run).where(ends).limit(2)).all()
+            row = rows[0] if len(rows) == 1 else None
+    if row is None:
+        raise NotFound(f"There is no run “{run_id}”.")
+    return _run(row)
+
+
+def list_of(store: Store, project_id: str | None = None) -> list[Run]:
+    """List runs, newest first; of all projects when none is named."""
+    query = sa.select(tables.run).order_by(tables.run.c.id.desc())
+    if project_id is not None:
+        query = query.where(tables.run.c.project_id == project_id)
+    with store.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def add_epoch(
+    store: Store, claim: Claim, epoch: Epoch, records: Sequence[ImageRecord], *, split: str = "valid"
+) -> None:
+    """Write one complete epoch: its row, its images' figures and the run's count, in one transaction.
+
+    Raises:
+        Fenced: another attempt owns the run; nothing was written.
+    """
+    with store.write() as connection:
+        lifecycle.require_running(connection, tables.run, claim)
+        for table in (tables.epoch, tables.confusion):
+            connection.execute(
+                sa.delete(table).where(table.c.run_id == claim.work_id, table.c.epoch >= epoch.epoch)
+            )
+        connection.execute(
+            sa.insert(tables.epoch).values(
+                run_id=claim.work_id,
+                epoch=epoch.epoch,
+                attempt=epoch.attempt,
+                metrics=epoch.metrics,
+                durations=epoch.durations,
+                checkpoint=epoch.checkpoint,
+                created_at=epoch.created_at,
+            )
+        )
+        _insert_records(connection, claim.work_id, epoch.epoch, split, records)
+        connection.execute(
+            sa.update(tables.run).where(tables.run.c.id == claim.work_id).values(epochs_done=epoch.epoch)
+        )
+
+
+def set_records(store: Store, run_id: str, epoch: int, split: str, records: Sequence[ImageRecord]) -> None:
+    """Replace the figures of one checkpoint on one split, as ``evaluate`` found them."""
+    table = tables.confusion
+    with store.write() as connection:
+        connection.execute(
+            sa.delete(table).where(table.c.run_id == run_id, table.c.epoch == epoch, table.c.split == split)
+        )
+        _insert_records(connection, run_id, epoch, split, records)
+
+
+def records(store: Store, run_id: str, epoch: int, split: str = "valid") -> list[ImageRecord]:
+    """List what a checkpoint made of each image of a split, in image order."""
+    table = tables.confusion
+    query = sa.select(table).where(table.c.run_id == run_id, table.c.epoch == epoch, table.c.split == split)
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.c.image_id)).all()
+    return [
+        ImageRecord(row.image_id, unpack_confusion(row.matrix), row.prediction, row.confidence)
+        for row in rows
+    ]
+
+
+def records_of_image(
+    store: Store, run_id: str, image_id: str, split: str = "valid"
+) -> dict[int, ImageRecord]:
+    """Give what each epoch of a run made of one image, by epoch."""
+    table = tables.confusion
+    query = sa.select(table).where(
+        table.c.run_id == run_id, table.c.image_id == image_id, table.c.split == split
+    )
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.c.epoch)).all()
+    return {
+        row.epoch: ImageRecord(image_id, unpack_confusion(row.matrix), row.prediction, row.confidence)
+        for row in rows
+    }
+
+
+def epochs(store: Store, run_id: str) -> list[Epoch]:
+    """List a run's complete epochs, first to last."""
+    table = tables.epoch
+    with store.read() as connection:
+        rows = connection.execute(
+            sa.select(table).where(table.c.run_id == run_id).order_by(table.c.epoch)
+        ).all()
+    return [
+        Epoch(row.run_id, row.epoch, row.attempt, row.metrics, row.durations, row.checkpoint, row.created_at)
+        for row in rows
+    ]
+
+
+def set_device(store: Store, claim: Claim, device: str) -> None:
+    """Note what the run computes on."""
+    with store.write() as connection:
+        lifecycle.require_running(connection, tables.run, claim)
+        connection.execute(
+            sa.update(tables.run).where(tables.run.c.id == claim.work_id).values(device=device)
+        )
+
+
+def onnx_key(store: Store, run_id: str, epoch: int) -> str | None:
+    """Give the blob key of a checkpoint's exported model, None where it is not exported."""
+    table = tables.epoch
+    query = sa.select(table.c.onnx).where(table.c.run_id == run_id, table.c.epoch == epoch)
+    with store.read() as connection:
+        return connection.execute(query).scalar()
+
+
+def set_onnx_key(store: Store, run_id: str, epoch: int, key: str) -> None:
+    """Note where a checkpoint's exported model is."""
+    table = tables.epoch
+    with store.write() as connection:
+        connection.execute(
+            sa.update(table).where(table.c.run_id == run_id, table.c.epoch == epoch).values(onnx=key)
+        )
+
+
+def set_champion(store: Store, champion: Champion) -> None:
+    """Make a checkpoint its project's champion; the ones before stay as history."""
+    with store.write() as connection:
+        connection.execute(sa.insert(tables.champion).values(id=new_id(), **asdict(champion)))
+
+
+def champion(store: Store, project_id: str) -> Champion | None:
+    """Give the project's chosen checkpoint, None where none was chosen yet."""
+    table = tables.champion
+    query = sa.select(table).where(table.c.project_id == project_id).order_by(table.c.id.desc()).limit(1)
+    with store.read() as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        return None
+    return Champion(row.project_id, row.run_id, row.epoch, row.note, row.author, row.created_at)
+
+
+def _insert_records(
+    connection: sa.Connection, run_id: str, epoch: int, split: str, records: Sequence[ImageRecord]
+) -> None:
+    rows = [
+        {
+            "run_id": run_id,
+            "epoch": epoch,
+            "split": split,
+            "image_id": record.image_id,
+            "matrix": pack_confusion(record.confusion),
+            "prediction": record.prediction,
+            "confidence": record.confidence,
+        }
+        for record in records
+    ]
+    if rows:
+        connection.execute(sa.insert(tables.confusion), rows)
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        id=row.id,
+        project_id=row.project_id,
+        data_version_id=row.data_version_id,
+        name=row.name,
+        config=config_from_json(row.config),
+        state=WorkState(row.state),
+        attempt=row.attempt,
+        crashes=row.crashes,
+        cancel_requested=row.cancel_requested,
+        epochs_done=row.epochs_done,
+        progress=row.progress,
+        device=row.device,
+        error=row.error,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        heartbeat_at=row.heartbeat_at,
+    )

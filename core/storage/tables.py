@@ -1,0 +1,202 @@
+"""The tables, as SQLAlchemy Core. A change here needs a revision in migrations/versions."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A moment in UTC, aware in Python on every database."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Refuse a naive moment; store UTC."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "a naive datetime reached the database"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Give an aware moment."""
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    """Give this moment in UTC."""
+    return datetime.now(UTC)
+
+
+Id = sa.String(36)
+
+project = sa.Table(
+    "project",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", sa.String(80), nullable=False, unique=True),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+)
+
+category = sa.Table(
+    "category",
+    metadata,
+    sa.Column("project_id", Id, sa.ForeignKey("project.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("category_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("color", sa.String(7), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.UniqueConstraint("project_id", "name"),
+)
+
+image = sa.Table(
+    "image",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project_id", Id, sa.ForeignKey("project.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("phash", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(512), nullable=False),
+    sa.Column("media_type", sa.String(40), nullable=False),
+    sa.Column("has_full", sa.Boolean, nullable=False),
+    sa.Column("has_view", sa.Boolean, nullable=False),
+    sa.Column("split", sa.String(5)),
+    sa.Column("group", sa.String(120)),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("rev", sa.Integer, nullable=False),
+    sa.Column("category_ids", sa.JSON, nullable=False),
+    sa.Column("annotation_count", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+    sa.UniqueConstraint("project_id", "sha256"),
+    sa.Index("ix_image_project_id_state", "project_id", "state"),
+)
+
+annotation_set = sa.Table(
+    "annotation_set",
+    metadata,
+    sa.Column("image_id", Id, sa.ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("rev", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("annotations", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("author", sa.String(80), nullable=False),
+    sa.Column("saved_at", UtcDateTime(), nullable=False),
+)
+
+data_version = sa.Table(
+    "data_version",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project_id", Id, sa.ForeignKey("project.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("categories", sa.JSON, nullable=False),
+    sa.Column("items", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+    sa.UniqueConstraint("project_id", "hash"),
+)
+
+
+def _work_columns() -> tuple[sa.Column[Any], ...]:
+    """What a run and a job share: the queue, the claim, the sign of life, the verdict."""
+    return (
+        sa.Column("state", sa.String(12), nullable=False, index=True),
+        sa.Column("priority", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("crashes", sa.Integer, nullable=False),
+        sa.Column("failed_starts", sa.Integer, nullable=False),
+        sa.Column("not_before", UtcDateTime()),
+        sa.Column("cancel_requested", sa.Boolean, nullable=False),
+        sa.Column("host", sa.String(120)),
+        sa.Column("pid", sa.Integer),
+        sa.Column("pid_started_ticks", sa.BigInteger),
+        sa.Column("boot_id", sa.String(36)),
+        sa.Column("heartbeat_at", UtcDateTime()),
+        sa.Column("progress", sa.JSON, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("started_at", UtcDateTime()),
+        sa.Column("ended_at", UtcDateTime()),
+    )
+
+
+run = sa.Table(
+    "run",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project_id", Id, sa.ForeignKey("project.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("data_version_id", Id, sa.ForeignKey("data_version.id"), nullable=False),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("device", sa.String(80), nullable=False),
+    sa.Column("epochs_done", sa.Integer, nullable=False),
+    *_work_columns(),
+)
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project_id", Id, sa.ForeignKey("project.id", ondelete="CASCADE"), index=True),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("result", sa.JSON),
+    *_work_columns(),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("work_id", Id, nullable=False, index=True),
+    sa.Column("at", UtcDateTime(), nullable=False),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+
+epoch = sa.Table(
+    "epoch",
+    metadata,
+    sa.Column("run_id", Id, sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("durations", sa.JSON, nullable=False),
+    sa.Column("checkpoint", sa.String(200), nullable=False),
+    sa.Column("onnx", sa.String(200)),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+)
+
+confusion = sa.Table(
+    "confusion",
+    metadata,
+    sa.Column("run_id", Id, sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("split", sa.String(5), primary_key=True),
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("matrix", sa.LargeBinary, nullable=False),
+    sa.Column("prediction", sa.String(200), nullable=False),
+    sa.Column("confidence", sa.String(200), nullable=False),
+)
+
+champion = sa.Table(
+    "champion",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project_id", Id, sa.ForeignKey("project.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("run_id", Id, sa.ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("author", sa.String(80), nullable=False),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+)
