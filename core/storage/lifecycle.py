@@ -12,9 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.domain.errors import Fenced
+from core.domain.errors import Fenced, NotFound
 from core.domain.runs import Event, Process, WorkState
 from core.storage import tables
+from core.storage.processes import is_alive, this_host
 from core.storage.store import Store, new_id
 
 RUNS = tables.run
@@ -22,6 +23,7 @@ JOBS = tables.job
 
 LOST_AFTER_SECONDS = 45.0
 START_LIMIT_SECONDS = 180.0  # importing torch on a busy machine
+GONE_AFTER_SECONDS = 5.0  # of silence, for a process of this host that is dead; its starter may tell better
 MAX_CRASHES = 3
 MAX_FAILED_STARTS = 5
 
@@ -37,12 +39,11 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class ActiveWork:
-    """A row that a process owns, as the watcher and the sweep see it."""
+class OwnedWork:
+    """A row that a process owns, or has left behind, as the watcher and the sweep see it."""
 
-    work_id: str
+    claim: Claim
     state: WorkState
-    attempt: int
     cancel_requested: bool
     host: str
     process: Process | None
@@ -67,20 +68,22 @@ def queued_values(priority: int = 0) -> dict[str, Any]:
 def claim(store: Store, table: sa.Table, host: str, *, slots: int) -> Claim | None:
     """Take the next queued row for this host if it has a free slot: queued -> dispatched.
 
-    Order: priority descending, then age. The head of the queue waits and nobody overtakes it.
+    Order: priority descending, then age. A slot is taken while a row is active here or its process
+    was not seen gone (``release``); a row waits here as long as its former process is.
     """
     with store.write() as connection:
         if connection.dialect.name == "postgresql":  # two launchers of one host must not count at once
             connection.execute(
                 sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"{table.name}@{host}")))
             )
-        if _active_on(connection, table, host) >= slots:
+        if _slots_taken(connection, table, host) >= slots:
             return None
         moment = tables.now()
         row = connection.execute(
             sa.select(table.c.id, table.c.attempt)
             .where(table.c.state == WorkState.QUEUED)
             .where(sa.or_(table.c.not_before.is_(None), table.c.not_before <= moment))
+            .where(sa.or_(table.c.pid.is_(None), table.c.host != host))
             .order_by(table.c.priority.desc(), table.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -178,56 +181,49 @@ def stopped(store: Store, table: sa.Table, claim: Claim) -> bool:
 
 
 def interrupt(store: Store, table: sa.Table, claim: Claim, reason: str, *, is_shutdown: bool = False) -> bool:
-    """running -> interrupted: no verdict, it can go on from its last epoch. A shutdown is no crash."""
-    values = {
-        "state": WorkState.INTERRUPTED,
-        "error": reason,
-        "crashes": table.c.crashes + (0 if is_shutdown else 1),
-    }
-    return _once(store, table, claim, (WorkState.RUNNING,), values, reason)
+    """running -> interrupted: no verdict, it can go on from its last epoch. A shutdown is no crash.
+
+    A cancel that was asked for is granted instead: running -> cancelled.
+    """
+    with store.write() as connection:
+        return _lose(connection, table, claim, WorkState.RUNNING, reason, crashes=0 if is_shutdown else 1)
 
 
 def put_back(store: Store, table: sa.Table, claim: Claim, reason: str) -> bool:
-    """dispatched -> queued, or failed after too many tries: its process never reported."""
+    """dispatched -> queued, or failed after too many tries: its process never reported.
+
+    A cancel that was asked for is granted instead: dispatched -> cancelled.
+    """
     with store.write() as connection:
-        starts = connection.execute(
-            sa.select(table.c.failed_starts).where(table.c.id == claim.work_id)
-        ).scalar_one()
-        values: dict[str, Any] = {"failed_starts": starts + 1, "error": reason}
-        if starts + 1 >= MAX_FAILED_STARTS:
-            values |= {"state": WorkState.FAILED, "ended_at": tables.now()}
-        else:
-            values |= {"state": WorkState.QUEUED, "not_before": tables.now() + timedelta(seconds=2**starts)}
-        return _change(
-            connection, table, claim.work_id, claim.attempt, (WorkState.DISPATCHED,), values, reason
-        )
+        return _lose(connection, table, claim, WorkState.DISPATCHED, reason)
 
 
 def requeue_interrupted(store: Store, table: sa.Table) -> list[str]:
     """interrupted -> queued for every row whose crashes are within the limit; the others wait for a click."""
+    query = sa.select(table.c.id, table.c.attempt).where(
+        table.c.state == WorkState.INTERRUPTED, table.c.crashes < MAX_CRASHES
+    )
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+    if not rows:
+        return []
+    values = {"state": WorkState.QUEUED}
     with store.write() as connection:
-        rows = connection.execute(
-            sa.select(table.c.id, table.c.attempt).where(
-                table.c.state == WorkState.INTERRUPTED, table.c.crashes < MAX_CRASHES
-            )
-        ).all()
         return [
             row.id
             for row in rows
             if _change(
-                connection,
-                table,
-                row.id,
-                row.attempt,
-                (WorkState.INTERRUPTED,),
-                {"state": WorkState.QUEUED},
-                "resumes by itself",
+                connection, table, row.id, row.attempt, (WorkState.INTERRUPTED,), values, "resumes by itself"
             )
         ]
 
 
 def resume(store: Store, table: sa.Table, work_id: str) -> bool:
-    """interrupted, failed or cancelled -> queued, by the user; crashes count from zero again."""
+    """interrupted, failed or cancelled -> queued, by the user; crashes count from zero again.
+
+    Raises:
+        NotFound: there is no such row.
+    """
     with store.write() as connection:
         attempt = _attempt(connection, table, work_id)
         values = {
@@ -244,7 +240,11 @@ def resume(store: Store, table: sa.Table, work_id: str) -> bool:
 
 
 def request_cancel(store: Store, table: sa.Table, work_id: str) -> WorkState | None:
-    """Cancel at once what waits; ask what runs to stop. Gives the state after it, None if it was over."""
+    """Cancel at once what waits; ask what runs to stop. Gives the state after it, None if it was over.
+
+    Raises:
+        NotFound: there is no such row.
+    """
     with store.write() as connection:
         attempt = _attempt(connection, table, work_id)
         waiting = (WorkState.QUEUED, WorkState.INTERRUPTED)
@@ -259,47 +259,70 @@ def request_cancel(store: Store, table: sa.Table, work_id: str) -> WorkState | N
         if asked.rowcount == 0:
             return None
         _note(connection, work_id, "cancel requested", "")
-        return WorkState.RUNNING
+        state = connection.execute(sa.select(table.c.state).where(table.c.id == work_id)).scalar_one()
+        return WorkState(state)
 
 
-def active(store: Store, table: sa.Table) -> list[ActiveWork]:
+def has_queued(store: Store, table: sa.Table) -> bool:
+    """Tell whether a row waits to be claimed, now or after its back-off."""
+    query = sa.select(table.c.id).where(table.c.state == WorkState.QUEUED).limit(1)
+    with store.read() as connection:
+        return connection.execute(query).first() is not None
+
+
+def active(store: Store, table: sa.Table) -> list[OwnedWork]:
     """List the rows that a process owns now, or should."""
     with store.read() as connection:
         rows = connection.execute(sa.select(table).where(table.c.state.in_(ACTIVE))).all()
-    return [_active_work(row) for row in rows]
+    return [_owned(row) for row in rows]
+
+
+def left_behind(store: Store, table: sa.Table, host: str) -> list[OwnedWork]:
+    """List this host's rows that nobody owns any more, but whose last process was not seen gone yet."""
+    query = sa.select(table).where(
+        table.c.host == host, table.c.pid.is_not(None), table.c.state.not_in(ACTIVE)
+    )
+    with store.read() as connection:
+        return [_owned(row) for row in connection.execute(query)]
+
+
+def release(store: Store, table: sa.Table, claim: Claim) -> None:
+    """Free the slot of a row that nobody owns any more, once its process is gone."""
+    with store.write() as connection:
+        connection.execute(
+            sa.update(table)
+            .where(table.c.id == claim.work_id, table.c.attempt == claim.attempt)
+            .where(table.c.state.not_in(ACTIVE))
+            .values(pid=None)
+        )
 
 
 def sweep(store: Store, table: sa.Table) -> list[str]:
     """Take rows without a sign of life away from their lost process; idempotent, for anyone to call.
 
-    A cancel that was asked for is granted; dispatched goes back to the queue; running becomes
-    interrupted. The age is checked again inside the UPDATE, so that a beat in between wins.
+    A row of this host whose process is dead is lost after a few seconds of silence already. A cancel
+    that was asked for is granted; dispatched goes back to the queue; running becomes interrupted.
+    The age is checked again inside the UPDATE, so that a beat in between wins.
     """
     swept: list[str] = []
+    here = this_host()
     for work in active(store, table):
+        is_gone = work.host == here and (work.process is None or not is_alive(work.process))
         limit = LOST_AFTER_SECONDS if work.state is WorkState.RUNNING else START_LIMIT_SECONDS
-        horizon = tables.now() - timedelta(seconds=limit)
+        horizon = tables.now() - timedelta(seconds=GONE_AFTER_SECONDS if is_gone else limit)
+        reason = "its process is gone" if is_gone else "no sign of life"
         is_silent = work.heartbeat_at is not None and work.heartbeat_at < horizon
-        if is_silent and declare_lost(store, table, work, "no sign of life", older_than=horizon):
-            swept.append(work.work_id)
+        if is_silent and declare_lost(store, table, work, reason, older_than=horizon):
+            swept.append(work.claim.work_id)
     return swept
 
 
 def declare_lost(
-    store: Store, table: sa.Table, work: ActiveWork, reason: str, *, older_than: datetime | None = None
+    store: Store, table: sa.Table, work: OwnedWork, reason: str, *, older_than: datetime | None = None
 ) -> bool:
     """Take one row away from a process that is gone; with ``older_than`` only if it did not beat since."""
-    claim = Claim(work.work_id, work.attempt)
-    if work.state is WorkState.DISPATCHED and not work.cancel_requested:
-        return put_back(store, table, claim, reason)
-    if work.cancel_requested:
-        values: dict[str, Any] = {"state": WorkState.CANCELLED, "ended_at": tables.now()}
-    else:
-        values = {"state": WorkState.INTERRUPTED, "error": reason, "crashes": table.c.crashes + 1}
     with store.write() as connection:
-        return _change(
-            connection, table, claim.work_id, claim.attempt, (work.state,), values, reason, older_than
-        )
+        return _lose(connection, table, work.claim, work.state, reason, older_than=older_than)
 
 
 def require_running(connection: sa.Connection, table: sa.Table, claim: Claim) -> None:
@@ -333,6 +356,41 @@ def _once(
         return _change(connection, table, claim.work_id, claim.attempt, before, values, detail)
 
 
+def _lose(
+    connection: sa.Connection,
+    table: sa.Table,
+    claim: Claim,
+    before: WorkState,
+    reason: str,
+    *,
+    crashes: int = 1,
+    older_than: datetime | None = None,
+) -> bool:
+    """Change an active row whose process left without a verdict; a cancel asked for by now is granted."""
+    row = connection.execute(sa.select(table).where(table.c.id == claim.work_id).with_for_update()).first()
+    if row is None:
+        return False
+    if row.cancel_requested:
+        values: dict[str, Any] = {"state": WorkState.CANCELLED, "ended_at": tables.now()}
+    elif before is WorkState.RUNNING:
+        values = {"state": WorkState.INTERRUPTED, "error": reason, "crashes": row.crashes + crashes}
+    elif row.failed_starts + 1 >= MAX_FAILED_STARTS:
+        values = {
+            "state": WorkState.FAILED,
+            "ended_at": tables.now(),
+            "failed_starts": row.failed_starts + 1,
+            "error": f"It could not be started {MAX_FAILED_STARTS} times: {reason}.",
+        }
+    else:
+        values = {
+            "state": WorkState.QUEUED,
+            "not_before": tables.now() + timedelta(seconds=2**row.failed_starts),
+            "failed_starts": row.failed_starts + 1,
+            "error": reason,
+        }
+    return _change(connection, table, claim.work_id, claim.attempt, (before,), values, reason, older_than)
+
+
 def _change(
     connection: sa.Connection,
     table: sa.Table,
@@ -363,20 +421,23 @@ def _note(connection: sa.Connection, work_id: str, kind: str, detail: str) -> No
 
 
 def _attempt(connection: sa.Connection, table: sa.Table, work_id: str) -> int:
-    return connection.execute(sa.select(table.c.attempt).where(table.c.id == work_id)).scalar_one()
+    attempt = connection.execute(sa.select(table.c.attempt).where(table.c.id == work_id)).scalar()
+    if attempt is None:
+        raise NotFound(f"This {table.name} does not exist any more.")
+    return attempt
 
 
-def _active_on(connection: sa.Connection, table: sa.Table, host: str) -> int:
-    query = sa.select(sa.func.count()).where(table.c.state.in_(ACTIVE), table.c.host == host)
+def _slots_taken(connection: sa.Connection, table: sa.Table, host: str) -> int:
+    is_taken = sa.or_(table.c.state.in_(ACTIVE), table.c.pid.is_not(None))
+    query = sa.select(sa.func.count()).select_from(table).where(table.c.host == host, is_taken)
     return connection.execute(query).scalar_one()
 
 
-def _active_work(row: Any) -> ActiveWork:
+def _owned(row: Any) -> OwnedWork:
     process = None if row.pid is None else Process(row.pid, row.pid_started_ticks, row.boot_id)
-    return ActiveWork(
-        row.id,
+    return OwnedWork(
+        Claim(row.id, row.attempt),
         WorkState(row.state),
-        row.attempt,
         row.cancel_requested,
         row.host,
         process,

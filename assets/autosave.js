@@ -1,0 +1,245 @@
+/**
+ * Save one image's annotations: at most one request under way, the newest state next, nothing lost.
+ *
+ * Statuses: `idle` (nothing changed), `saving`, `saved`, `retrying` (network, server or disk),
+ * `conflict` (somebody else saved first), `expired` (the signed link), `refused` (the server will
+ * never take this). Unsent work is kept in `storage` until the server has it.
+ */
+
+import { areSame } from "./annotations.js";
+
+const FIRST_DELAY_MS = 1000;
+const LONGEST_DELAY_MS = 30000;
+/** Browsers refuse bigger keepalive bodies. Source: https://fetch.spec.whatwg.org/ (64 KiB). */
+const KEEPALIVE_BYTES = 60000;
+
+export class Saver {
+  #env;
+  #sending = null;
+  #next = null;
+  #failed = null;
+  #timer = null;
+  #delay = FIRST_DELAY_MS;
+  #waiting = [];
+  #isClosed = false;
+
+  /**
+   * @param {{imageId: string, rev: number, url: string}} target
+   * @param {{fetch, storage, setTimeout, clearTimeout, now, onStatus, onConflict}} env
+   *   the outside world, so that tests need no browser.
+   */
+  constructor(target, env) {
+    this.imageId = target.imageId;
+    this.rev = target.rev;
+    this.url = target.url;
+    this.status = "idle";
+    this.message = "";
+    this.savedAt = null;
+    this.conflict = null;
+    this.#env = env;
+  }
+
+  get isClean() {
+    return !this.#sending && !this.#next && !this.#failed;
+  }
+
+  /** Take a new state to save; it replaces any older one still waiting. */
+  change(content) {
+    this.#failed = null;
+    this.#next = content;
+    this.#keepDraft(content);
+    if (this.status === "conflict" || this.status === "expired") return;
+    this.#sendNext();
+  }
+
+  /** Wait until everything is on the server: true; or false when the user has to decide first. */
+  flush() {
+    if (this.isClean) return Promise.resolve(true);
+    if (this.#isStuck()) return Promise.resolve(false);
+    this.retryNow();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Try again at once: the network came back, or the user asked. */
+  retryNow() {
+    if (this.#isStuck()) return;
+    this.#next ??= this.#failed;
+    this.#failed = null;
+    this.#sendNext();
+  }
+
+  /** Last words of a page that goes away: fire, and leave the draft for the next visit. */
+  sendBeforeLeaving() {
+    const content = this.#next ?? this.#failed;
+    if (!content || this.#sending || this.#isStuck()) return;
+    this.#next = this.#failed = null;
+    this.#request(content);
+  }
+
+  /** Answer a conflict: send ours on top of theirs, or drop ours. Gives what to show. */
+  resolve(choice) {
+    const theirs = this.conflict;
+    const ours = this.#next ?? this.#failed;
+    this.conflict = null;
+    this.rev = theirs.rev;
+    this.#next = this.#failed = null;
+    if (choice === "mine") {
+      this.#set("saving");
+      this.change(ours);
+      return ours;
+    }
+    this.#forgetDraft();
+    this.savedAt = theirs.saved_at ?? null;
+    this.#set("saved");
+    return theirs;
+  }
+
+  /** What an earlier visit could not send: `{rev, annotations, state, at}`, or null. */
+  draft() {
+    try {
+      return JSON.parse(this.#env.storage.getItem(this.#draftKey()) ?? "null");
+    } catch {
+      return null; // a half-written or foreign entry is as good as none
+    }
+  }
+
+  dropDraft() {
+    this.#forgetDraft();
+  }
+
+  /** Adopt a newer revision from the page while there is nothing of ours to lose. */
+  adopt(rev, url) {
+    this.rev = Math.max(this.rev, rev);
+    const isRenewed = url !== this.url;
+    this.url = url;
+    if (isRenewed && this.status === "expired") {
+      this.#set("retrying");
+      this.retryNow();
+    }
+  }
+
+  close() {
+    this.sendBeforeLeaving();
+    this.#isClosed = true;
+    this.#env.clearTimeout(this.#timer);
+  }
+
+  #isStuck() {
+    return ["conflict", "expired", "refused"].includes(this.status) && !this.#sending;
+  }
+
+  #sendNext() {
+    if (this.#sending || !this.#next) return;
+    this.#env.clearTimeout(this.#timer);
+    const content = this.#next;
+    this.#next = null;
+    this.#set(this.status === "retrying" ? "retrying" : "saving", this.message);
+    this.#request(content);
+  }
+
+  #body(content) {
+    return JSON.stringify({ rev: this.rev, annotations: content.annotations, state: content.state });
+  }
+
+  async #request(content) {
+    this.#sending = content;
+    const body = this.#body(content);
+    const request = {
+      method: "PUT",
+      headers: { "content-type": "application/json" },
+      body,
+      keepalive: body.length < KEEPALIVE_BYTES, // outlives the page when the tab is closed
+    };
+    let response = null;
+    let answer = {};
+    try {
+      response = await this.#env.fetch(this.url, request);
+      answer = await response.json().catch(() => ({}));
+    } catch {
+      response = null; // no connection: handled like a server that is down
+    }
+    this.#sending = null;
+    this.#read(content, response?.status ?? 0, answer);
+  }
+
+  #read(content, status, answer) {
+    if (status === 200) return this.#saved(answer);
+    this.#failed = this.#next ? null : content;
+    if (status === 409) return this.#collided(content, answer);
+    if (status === 403) return this.#stop("expired", "This page's link has expired. Reload the page.");
+    if (status === 413 || status === 422 || status === 404) {
+      this.#stop("refused", answer.message ?? "The server refused these labels.");
+      return this.#sendNext();
+    }
+    this.#retryLater(answer.message);
+  }
+
+  #saved(answer) {
+    this.rev = answer.rev;
+    this.savedAt = answer.saved_at ?? null;
+    this.#delay = FIRST_DELAY_MS;
+    if (this.#next) {
+      this.#keepDraft(this.#next);
+      this.#set("saving");
+      return this.#sendNext();
+    }
+    this.#forgetDraft();
+    this.#set("saved");
+    this.#answerWaiting(true);
+  }
+
+  #collided(content, theirs) {
+    if (areSame(theirs.annotations ?? [], content.annotations) && theirs.state === content.state) {
+      this.#failed = null; // our own request arrived, only its answer was lost
+      return this.#saved(theirs);
+    }
+    this.conflict = theirs;
+    this.#stop("conflict", theirs.message ?? "");
+    this.#env.onConflict?.(theirs);
+  }
+
+  #stop(status, message) {
+    this.#set(status, message);
+    this.#answerWaiting(false);
+  }
+
+  #retryLater(message = "") {
+    this.#set("retrying", message);
+    if (this.#isClosed) return;
+    this.#timer = this.#env.setTimeout(() => this.retryNow(), this.#delay);
+    this.#delay = Math.min(LONGEST_DELAY_MS, this.#delay * 2);
+  }
+
+  #answerWaiting(isSaved) {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve(isSaved);
+  }
+
+  #set(status, message = "") {
+    this.status = status;
+    this.message = message;
+    this.#env.onStatus?.(this);
+  }
+
+  #draftKey() {
+    return `maskwright.unsent.${this.imageId}`;
+  }
+
+  #keepDraft(content) {
+    const draft = { rev: this.rev, ...content, at: this.#env.now() };
+    try {
+      this.#env.storage.setItem(this.#draftKey(), JSON.stringify(draft));
+    } catch {
+      // full or forbidden storage: the request itself still goes out
+    }
+  }
+
+  #forgetDraft() {
+    try {
+      this.#env.storage.removeItem(this.#draftKey());
+    } catch {
+      // forbidden storage holds nothing to forget
+    }
+  }
+}

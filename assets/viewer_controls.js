@@ -1,0 +1,206 @@
+/** Everything around the panes: image and layout above, epochs below them, what to show at the end. */
+
+import { ANY_DAMAGE_COLOR } from "./viewer_overlays.js";
+import { ERROR_KINDS } from "./pixels.js";
+import { PercentSlider, Segments, el, iconButton, picture, setAttribute } from "./viewer_dom.js";
+import { PANE_NAMES, countText, epochRole, scoreCurve, scoreText, shareText } from "./viewer_model.js";
+
+const LAYOUTS = [
+  { value: "grid", label: "All panes as a grid", icon: "grid" },
+  { value: "row", label: "All panes side by side", icon: "row" },
+  { value: "single", label: "One pane", icon: "single" },
+  { value: "swipe", label: "Two pictures with a divider (S)", icon: "swipe" },
+];
+
+const STYLES = [
+  { value: "fill", label: "Fill", icon: "fill" },
+  { value: "outline", label: "Outline (O)", icon: "outline" },
+];
+
+/** Above the panes: which image, which pane, which layout, how large. */
+export class Header {
+  constructor(act) {
+    const go = (to) => () => act.navigate(to);
+    this.previous = iconButton("previous", "Previous image (,)", go("previous"), { "data-testid": "viewer-previous" });
+    this.next = iconButton("next", "Next image (.)", go("next"), { "data-testid": "viewer-next" });
+    this.name = el("strong", { class: "name" });
+    this.position = el("span", { class: "position" });
+    this.tabs = new Segments("Pane", act.choosePane);
+    this.layouts = new Segments("Layout", act.chooseLayout);
+    this.scale = el("output", { class: "scale", "aria-label": "Zoom" });
+    const zoom = el("div", { class: "zoom", role: "group", "aria-label": "Zoom" }, [
+      iconButton("minus", "Zoom out (-)", () => act.zoom(1 / 1.4)),
+      this.scale,
+      iconButton("plus", "Zoom in (+)", () => act.zoom(1.4)),
+      iconButton("fit", "Fit the photo (F)", act.fit, { "data-testid": "viewer-fit" }),
+    ]);
+    const names = el("div", { class: "names" }, [this.name, this.position]);
+    this.element = el("header", { class: "header" }, [
+      el("div", { class: "where" }, [this.previous, names, this.next]),
+      this.tabs.element,
+      el("div", { class: "tools" }, [this.layouts.element, zoom]),
+    ]);
+  }
+
+  update({ data, layout, chosen, available }) {
+    this.name.textContent = data.image.name;
+    this.name.title = data.image.name;
+    this.position.textContent = data.position;
+    for (const [button, isThere] of [[this.previous, data.has_previous], [this.next, data.has_next]]) {
+      button.disabled = !isThere;
+      button.hidden = !data.has_previous && !data.has_next;
+    }
+    this.layouts.update(LAYOUTS, layout);
+    const sides = layout === "swipe" ? available.filter((id) => id === "photo" || id === "truth") : available;
+    this.tabs.element.hidden = (layout !== "single" && layout !== "swipe") || sides.length < 2;
+    this.tabs.update(sides.map((id) => ({ value: id, label: PANE_NAMES[id] })), chosen);
+  }
+
+  showScale(scale) {
+    this.scale.textContent = `${Math.round(scale * 100)}\u202f%`;
+  }
+}
+
+/** Below the panes: the epoch slider with its marks and this image's score at the epoch. */
+export class EpochBar {
+  constructor(act) {
+    const on = { input: () => act.showIndex(Number(this.slider.value)) };
+    const range = { type: "range", min: 0, step: 1, class: "range", "aria-label": "Epoch" };
+    this.slider = el("input", { ...range, "data-testid": "viewer-epoch-slider", on });
+    this.marks = el("div", { class: "marks" });
+    this.label = el("span", { class: "spoken", "aria-live": "polite", "data-testid": "viewer-epoch-label" });
+    this.number = el("input", {
+      type: "number", class: "number", "aria-label": "Go to epoch", "data-testid": "viewer-epoch-number",
+      on: { change: () => act.showEpoch(Number(this.number.value)) },
+    });
+    this.total = el("span", { class: "total", "aria-hidden": "true" });
+    this.role = el("span", { class: "role" });
+    this.scores = el("dl", { class: "scores" });
+    this.earlier = iconButton("previous", "Previous epoch (left arrow)", () => act.step(-1));
+    this.later = iconButton("next", "Next epoch (right arrow)", () => act.step(1));
+    this.jump = el("div", { class: "jump" }, [
+      el("span", { class: "caption", text: "Epoch", "aria-hidden": "true" }), this.number, this.total, this.label,
+    ]);
+    this.track = el("div", { class: "track" }, [this.marks, this.slider]);
+    const steps = el("div", { class: "steps" }, [this.earlier, this.track, this.later]);
+    this.element = el("div", { class: "epochs" }, [this.jump, steps, this.role, this.scores]);
+    this.act = act;
+  }
+
+  update({ data: { epochs }, index }) {
+    const isAlone = epochs.length < 2;
+    for (const part of [this.jump, this.track.parentElement]) part.hidden = isAlone;
+    this.#showMarks(epochs);
+    const entry = epochs[index];
+    this.slider.max = epochs.length - 1;
+    this.slider.value = index;
+    this.slider.setAttribute("aria-valuetext", `Epoch ${entry.epoch}`);
+    this.slider.style.setProperty("--filled", `${(100 * index) / Math.max(1, epochs.length - 1)}%`);
+    Object.assign(this.number, { min: epochs[0].epoch, max: epochs.at(-1).epoch, value: entry.epoch });
+    this.total.textContent = `of ${epochs.at(-1).epoch}`;
+    this.label.textContent = `Epoch ${entry.epoch} of ${epochs.at(-1).epoch}`;
+    this.earlier.disabled = index === 0;
+    this.later.disabled = index === epochs.length - 1;
+    this.role.textContent = epochRole(entry);
+    this.#showScores(entry);
+    this.element.hidden = isAlone && !this.scores.childElementCount;
+  }
+
+  #showScores({ miou, dice }) {
+    const isKnown = (miou ?? dice ?? null) !== null;
+    const figure = (name, value) => el("div", {}, [el("dt", { text: name }), el("dd", { text: scoreText(value) })]);
+    this.scores.replaceChildren(...(isKnown ? [figure("IoU", miou), figure("Dice", dice)] : []));
+    this.scores.title = "Of this image at this epoch";
+  }
+
+  #showMarks(epochs) {
+    const signature = JSON.stringify(epochs.map((e) => [e.epoch, e.miou, e.is_best, e.is_champion]));
+    if (signature === this.signature) return;
+    this.signature = signature;
+    const buttons = epochs.flatMap((entry, index) => {
+      const role = epochRole(entry);
+      if (!role) return [];
+      const label = `${role}: epoch ${entry.epoch}`;
+      const mark = el("button", {
+        type: "button", class: "mark", "aria-label": label, title: label, "data-role": role,
+        on: { click: () => this.act.showIndex(index) },
+      }, [entry.is_best && picture("best"), entry.is_champion && picture("champion")].filter(Boolean));
+      mark.style.setProperty("--at", index / Math.max(1, epochs.length - 1));
+      return [mark];
+    });
+    this.marks.replaceChildren(curveOf(epochs), ...buttons);
+  }
+}
+
+/** The image's IoU by epoch, faint behind the slider: where it is worth stopping. */
+function curveOf(epochs) {
+  const holder = el("div", { class: "curve", "aria-hidden": "true" });
+  const lines = scoreCurve(epochs).map((points) => `<polyline points="${points}"/>`).join("");
+  holder.innerHTML = `<svg viewBox="0 0 100 100" preserveAspectRatio="none">${lines}</svg>`;
+  return holder;
+}
+
+/** At the end: classes, opacity, style, confidence, and the legend of the error map with its counts. */
+export class Footer {
+  constructor(act) {
+    this.act = act;
+    this.chips = el("div", { class: "chips", role: "group", "aria-label": "Classes shown" });
+    this.opacity = new PercentSlider("Opacity", act.setOpacity, "viewer-opacity");
+    this.confidence = new PercentSlider("Confidence from", act.setThreshold, "viewer-confidence");
+    this.style = new Segments("Style of the regions", act.chooseStyle);
+    this.legend = el("dl", { class: "legend", "aria-label": "Errors" });
+    const settings = el("div", { class: "settings" }, [
+      this.style.element, this.opacity.element, this.confidence.element,
+    ]);
+    this.element = el("footer", { class: "footer" }, [
+      el("div", { class: "line" }, [this.chips, settings]), this.legend,
+    ]);
+  }
+
+  update({ data, hidden, opacity, isOutline, threshold, counts, available }) {
+    this.#showChips(data.classes, hidden);
+    this.opacity.update(opacity);
+    this.confidence.update(threshold);
+    this.confidence.element.hidden = !data.epochs.some((entry) => entry.confidence_url);
+    this.style.update(STYLES, isOutline ? "outline" : "fill");
+    this.#showLegend(data, counts, available);
+  }
+
+  #showChips(classes, hidden) {
+    const signature = JSON.stringify(classes);
+    if (signature !== this.signature) {
+      this.signature = signature;
+      this.chips.replaceChildren(...classes.map((entry) => this.#chip(entry)));
+    }
+    for (const chip of this.chips.children) {
+      chip.setAttribute("aria-pressed", String(!hidden.has(Number(chip.dataset.index))));
+    }
+  }
+
+  #chip({ index, name, color }) {
+    const on = { click: () => this.act.toggleClass(index) };
+    const attributes = { type: "button", class: "chip", "data-index": index, title: `Show or hide ${name}` };
+    return el("button", { ...attributes, on }, [swatch(color), el("span", { text: name })]);
+  }
+
+  #showLegend({ any_damage: anyDamage }, counts, available) {
+    const kinds = ERROR_KINDS.filter(({ key }) => !(anyDamage && key === "wrong_class"));
+    const rows = kinds.map(({ key, name, color }) => {
+      const amount = counts ? `${shareText(counts[key], counts.pixels)} · ${countText(counts[key])}` : "–";
+      return el("div", { class: "kind", "data-kind": key }, [
+        el("dt", {}, [swatch(color), el("span", { text: name })]), el("dd", { text: amount }),
+      ]);
+    });
+    const truth = el("div", { class: "kind" }, [
+      el("dt", {}, [swatch(ANY_DAMAGE_COLOR), el("span", { text: "Ground truth, any damage" })]),
+    ]);
+    this.legend.replaceChildren(...rows, ...(anyDamage ? [truth] : []));
+    setAttribute(this.legend, "hidden", !available.includes("errors"));
+  }
+}
+
+function swatch(color) {
+  const element = el("i", { class: "swatch" });
+  element.style.background = color;
+  return element;
+}

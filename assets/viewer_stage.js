@@ -1,0 +1,275 @@
+/** The panes: one photo several times with the same pan and zoom, and what lies over it. */
+
+import { clamp, fit, pan, pinch, scaleLimits, zoomAt, wheelFactor } from "./view.js";
+import { el, setAttribute } from "./viewer_dom.js";
+import { PANE_NAMES } from "./viewer_model.js";
+
+/** How much the photo is darkened under the error map, so that its four colours stand out. */
+const DIMMED = "rgb(12 14 18 / 62%)";
+
+/** Thin or diagnostic paint needs more strength than the chosen opacity to be seen. */
+const STRONGER = 1.6;
+
+/** From this many device pixels per photo pixel on, pixels are shown as squares. */
+const SHOW_PIXELS_FROM = 4;
+
+export class Stage {
+  #frame = 0;
+  #pointers = new Map();
+  #backdrop = { canvas: document.createElement("canvas"), key: [] };
+  #size = { width: 0, height: 0 };
+
+  /** `onView` is told each new view, `onEnlarge` the pane whose title was clicked. */
+  constructor({ onView, onEnlarge }) {
+    this.onView = onView;
+    this.onEnlarge = onEnlarge;
+    this.panes = [];
+    this.scene = null;
+    this.view = { scale: 1, x: 0, y: 0 };
+    this.isFitted = true;
+    this.swipeAt = 0.5;
+    this.afterPaint = [];
+    this.element = el("div", { class: "stage" });
+    this.divider = this.#buildDivider();
+    this.observer = new ResizeObserver(() => this.#resized());
+    this.observer.observe(this.element);
+  }
+
+  destroy() {
+    this.observer.disconnect();
+    cancelAnimationFrame(this.#frame);
+  }
+
+  /** Show these panes: `[{id, kinds, title, key}]`; two `kinds` are split by the divider. */
+  setPanes(panes, layout) {
+    const signature = JSON.stringify([panes, layout]);
+    if (signature === this.signature) return;
+    this.signature = signature;
+    this.panes = panes.map((pane) => this.#buildPane(pane));
+    this.element.dataset.layout = layout;
+    this.element.dataset.count = panes.length;
+    this.element.replaceChildren(...this.panes.map(({ element }) => element));
+    const split = this.panes.find(({ kinds }) => kinds.length > 1);
+    split?.element.append(this.divider);
+    this.#resized();
+  }
+
+  /**
+   * What to draw: `{photo, width, height, overlays, notes, opacity, isOutline}`. The view is kept
+   * while the photo's size stays the same.
+   */
+  setScene(scene) {
+    const isOtherSize = scene.width !== this.scene?.width || scene.height !== this.scene?.height;
+    this.scene = scene;
+    this.element.style.setProperty("--photo-ratio", `${scene.width} / ${scene.height}`);
+    for (const pane of this.panes) this.#showNote(pane);
+    if (isOtherSize) this.fit();
+    this.draw();
+  }
+
+  fit() {
+    if (!this.scene || !this.#size.width) return;
+    this.isFitted = true;
+    this.#setView(fit(this.scene, this.#size, { margin: 0 }));
+  }
+
+  zoom(factor, at = [this.#size.width / 2, this.#size.height / 2]) {
+    if (!this.scene) return;
+    this.#moveTo(zoomAt(this.view, factor, at, scaleLimits(this.scene, this.#size)));
+  }
+
+  /** Paint in the next frame; `done` is called right after it. */
+  draw(done) {
+    if (done) this.afterPaint.push(done);
+    if (this.#frame) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#paint();
+    });
+  }
+
+  #moveTo(view) {
+    this.isFitted = false;
+    this.#setView(clamp(view, this.scene, this.#size));
+  }
+
+  #setView(view) {
+    this.view = view;
+    // At "fit" one finger still scrolls the page.
+    this.element.style.setProperty("--touch", this.isFitted ? "pan-y" : "none");
+    this.onView(view);
+    this.draw();
+  }
+
+  #resized() {
+    const canvas = this.panes[0]?.canvas;
+    if (!canvas?.clientWidth) return;
+    const before = this.#size;
+    this.#size = { width: canvas.clientWidth, height: canvas.clientHeight };
+    if (!this.scene) return;
+    if (this.isFitted || !before.width) return this.fit();
+    const [dx, dy] = [(this.#size.width - before.width) / 2, (this.#size.height - before.height) / 2];
+    this.#setView(clamp(pan(this.view, dx, dy), this.scene, this.#size));
+  }
+
+  #paint() {
+    if (this.scene && this.#size.width) {
+      for (const pane of this.panes) this.#paintPane(pane);
+    }
+    for (const done of this.afterPaint.splice(0)) done();
+  }
+
+  #paintPane({ canvas, kinds, element }) {
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [canvas.clientWidth * ratio, canvas.clientHeight * ratio].map(Math.round);
+    if (!width || !height) return;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+    context.drawImage(this.#photoAt(width, height, ratio), 0, 0);
+    const split = Math.round(this.swipeAt * width);
+    const sides = kinds.length > 1 ? [[0, split], [split, width - split]] : [[0, width]];
+    kinds.forEach((kind, side) => this.#paintOver(context, kind, [...sides[side], height], ratio));
+    element.dataset.scale = this.view.scale.toFixed(4);
+    this.divider.style.left = `${this.swipeAt * 100}%`;
+  }
+
+  /** The photo as all panes of one size show it; scaling it down is most of a frame's work. */
+  #photoAt(width, height, ratio) {
+    const { canvas, key } = this.#backdrop;
+    const wanted = [this.scene.photo, this.view, width, height, ratio];
+    if (wanted.every((value, index) => value === key[index])) return canvas;
+    this.#backdrop.key = wanted;
+    Object.assign(canvas, { width, height });
+    if (!this.scene.photo) return canvas;
+    const context = canvas.getContext("2d");
+    this.#toImageSpace(context, ratio);
+    const scale = (this.view.scale * ratio * this.scene.width) / this.scene.photo.width;
+    context.imageSmoothingEnabled = scale < SHOW_PIXELS_FROM;
+    context.imageSmoothingQuality = scale < 0.6 ? "medium" : "low";
+    context.drawImage(this.scene.photo, 0, 0, this.scene.width, this.scene.height);
+    return canvas;
+  }
+
+  #paintOver(context, kind, [left, width, height], ratio) {
+    const { overlays, opacity, isOutline, width: imageWidth, height: imageHeight } = this.scene;
+    const overlay = overlays[kind];
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.beginPath();
+    context.rect(left, 0, width, height);
+    context.clip();
+    this.#toImageSpace(context, ratio);
+    if (kind === "errors") {
+      context.fillStyle = DIMMED;
+      context.fillRect(0, 0, imageWidth, imageHeight);
+    }
+    if (overlay) {
+      context.imageSmoothingEnabled = false;
+      context.globalAlpha = Math.min(1, isOutline || kind === "errors" ? opacity * STRONGER : opacity);
+      context.drawImage(overlay, 0, 0, imageWidth, imageHeight);
+    }
+    context.restore();
+  }
+
+  #toImageSpace(context, ratio) {
+    const { scale, x, y } = this.view;
+    context.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
+  }
+
+  #buildPane({ id, kinds, title, key }) {
+    const canvas = el("canvas", { class: "picture", role: "img", "aria-label": title });
+    const name = el(
+      "button",
+      { class: "title", type: "button", title: "Enlarge or go back", on: { click: () => this.onEnlarge(id) } },
+      [...(key ? [el("kbd", { text: key })] : []), el("span", { text: title })],
+    );
+    const note = el("p", { class: "note", role: "status", hidden: true });
+    const element = el("figure", { class: "pane", "data-testid": `pane-${id}` }, [canvas, name, note]);
+    this.#listen(canvas);
+    const pane = { id, kinds, element, canvas, note, name };
+    if (this.scene) this.#showNote(pane);
+    return pane;
+  }
+
+  #showNote({ kinds, note }) {
+    const text = kinds.map((kind) => this.scene.notes[kind]).find(Boolean) ?? "";
+    note.textContent = text;
+    setAttribute(note, "hidden", !text);
+  }
+
+  #listen(canvas) {
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(wheelFactor(event), [event.offsetX, event.offsetY]);
+    }, { passive: false });
+    canvas.addEventListener("dblclick", (event) => {
+      if (this.isFitted) this.zoom(3, [event.offsetX, event.offsetY]);
+      else this.fit();
+    });
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this.#pointers.set(event.pointerId, pointIn(canvas, event));
+    });
+    canvas.addEventListener("pointermove", (event) => this.#drag(canvas, event));
+    for (const end of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(end, (event) => this.#pointers.delete(event.pointerId));
+    }
+  }
+
+  #drag(canvas, event) {
+    if (!this.#pointers.has(event.pointerId) || !this.scene) return;
+    const before = [...this.#pointers.values()];
+    this.#pointers.set(event.pointerId, pointIn(canvas, event));
+    const after = [...this.#pointers.values()];
+    if (after.length === 2) {
+      this.#moveTo(pinch(this.view, before, after, scaleLimits(this.scene, this.#size)));
+    } else if (after.length === 1) {
+      const [dx, dy] = [after[0][0] - before[0][0], after[0][1] - before[0][1]];
+      if (dx || dy) this.#moveTo(pan(this.view, dx, dy));
+    }
+  }
+
+  #buildDivider() {
+    const divider = el("div", {
+      class: "divider",
+      role: "slider",
+      tabindex: 0,
+      "aria-label": "Divider between the two pictures",
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+      "aria-valuenow": 50,
+      "data-testid": "viewer-divider",
+    });
+    const moveTo = (share) => {
+      this.swipeAt = Math.min(1, Math.max(0, share));
+      divider.setAttribute("aria-valuenow", Math.round(this.swipeAt * 100));
+      this.draw();
+    };
+    divider.addEventListener("pointerdown", (event) => divider.setPointerCapture(event.pointerId));
+    divider.addEventListener("pointermove", (event) => {
+      if (!divider.hasPointerCapture(event.pointerId)) return;
+      const box = divider.parentElement.getBoundingClientRect();
+      moveTo((event.clientX - box.left) / box.width);
+    });
+    divider.addEventListener("keydown", ({ key }) => {
+      if (key === "ArrowLeft" || key === "ArrowRight") moveTo(this.swipeAt + (key === "ArrowLeft" ? -0.02 : 0.02));
+    });
+    return divider;
+  }
+}
+
+/** The panes of a layout, from what there is to show. */
+export function panesOf(layout, available, chosen) {
+  const pane = (id) => ({ id, kinds: [id], title: PANE_NAMES[id], key: String(available.indexOf(id) + 1) });
+  if (layout === "single") return [pane(chosen)];
+  if (layout !== "swipe") return available.map(pane);
+  const title = `${PANE_NAMES[chosen]} | ${PANE_NAMES.prediction}`;
+  return [{ id: "swipe", kinds: [chosen, "prediction"], title }];
+}
+
+function pointIn(canvas, event) {
+  const box = canvas.getBoundingClientRect();
+  return [event.clientX - box.left, event.clientY - box.top];
+}

@@ -1,0 +1,270 @@
+"""The command line: `python -m core ...`, as thin as a page.
+
+With ``--json`` standard output holds one JSON value and nothing else; everything meant for people goes
+to standard error. The exit code is 0 only on success.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.domain.errors import AppError, FormatError
+from core.domain.runs import Job, Run
+from core.services import evaluation, prediction, projects, reports, training, workers
+from core.services.home import Store, open_home
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+ProjectOption = Annotated[str, typer.Option("--project", help="The project's name.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="A folder, a zip or a photo.")],
+    project: ProjectOption,
+    format: Annotated[str, typer.Option(help="auto, or a name that `formats` lists.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Import photos and labels; the project is made if there is none of this name."""
+    store = open_home()
+    if not path.exists():
+        raise FormatError(f"{path} does not exist.")
+    target = projects.get_or_create(store, project)
+    report = projects.import_path(store, target.id, path, format=format, on_progress=_counter("photos"))
+    _answer(as_json, report.to_json(), reports.import_lines(report))
+
+
+@app.command()
+def sample(project: ProjectOption, as_json: JsonOption = False) -> None:
+    """Fill a project with drawn photos of damaged car panels, labelled and split."""
+    report = projects.create_sample(open_home(), project, _counter("photos"))
+    _answer(as_json, report.to_json(), reports.import_lines(report))
+
+
+@app.command()
+def train(
+    project: ProjectOption,
+    preset: Annotated[str, typer.Option(help="A name that `presets` lists.")] = "fast",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value, as often as needed.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the run is over.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue a training on the labels as they are now; prints the run's id."""
+    store = open_home()
+    changes: dict[str, str | int | float | bool] = dict(_pair(text) for text in set_ or [])
+    if epochs is not None:
+        changes["epochs"] = epochs
+    config = training.configure(preset, changes)
+    target = projects.by_name(store, project)
+    warnings = training.collect(store, target.id, config).warnings
+    for warning in warnings:
+        _say(warning)
+    run = training.start_run(store, target.id, config)
+    if wait:
+        with workers.ensured(store):
+            run = workers.wait(
+                lambda: training.get_run(store, run.id), lambda r: r.state.is_final, _progress_line()
+            )
+    _answer(
+        as_json,
+        {"run": run.id, "state": run.state.value, "error": run.error, "warnings": list(warnings)},
+        [run.id],
+    )
+    if wait:
+        workers.require_success("run", run.state.value, run.error)
+
+
+@app.command()
+def worker(
+    once: Annotated[bool, typer.Option("--once", help="Work off what is queued, then return.")] = False,
+    embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
+) -> None:
+    """Be a worker process: carry out queued runs and jobs."""
+    from core.worker.supervisor import run_worker  # its sibling rooms must not load it
+
+    run_worker(open_home(), once=once, embedded=embedded)
+
+
+@app.command()
+def runs(project: ProjectOption, as_json: JsonOption = False) -> None:
+    """List a project's runs with their epochs, metrics and the champion."""
+    store = open_home()
+    target = projects.by_name(store, project)
+    listed = reports.runs_json(store, target.id)
+    _answer(as_json, listed, reports.run_lines(listed))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's id.")],
+    epoch: Annotated[str, typer.Option(help="best, last or a number.")] = "best",
+    split: Annotated[str, typer.Option(help="valid or test (or train).")] = "valid",
+    masks: Annotated[Path | None, typer.Option(help="Write predicted index PNGs into this folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a checkpoint on a split of the data it was made from, at the photos' own size."""
+    store = open_home()
+    wanted = training.get_run(store, run)
+    number = evaluation.resolve_epoch(store, wanted, epoch).epoch
+    job = evaluation.evaluate(store, wanted, number, split, masks=masks is not None)
+    done = _carried_out(store, job)
+    result = reports.evaluation_json(store, wanted, number, split, done.result or {}, masks)
+    _answer(as_json, result, reports.evaluation_lines(result))
+
+
+@app.command()
+def promote(
+    run: Annotated[str, typer.Argument(help="A run's id.")],
+    epoch: Annotated[str, typer.Argument(help="best, last or a number.")],
+    note: Annotated[str, typer.Option(help="Why this one.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a checkpoint its project's champion: what `predict` uses."""
+    store = open_home()
+    wanted = training.get_run(store, run)
+    chosen = evaluation.promote(
+        store, wanted, evaluation.resolve_epoch(store, wanted, epoch).epoch, note=note
+    )
+    _answer(
+        as_json,
+        {"run": chosen.run_id, "epoch": chosen.epoch, "note": chosen.note},
+        [f"Epoch {chosen.epoch} of {wanted.name} is the champion."],
+    )
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Photos.")],
+    project: ProjectOption,
+    run: Annotated[str | None, typer.Option(help="A run's id; the champion's by default.")] = None,
+    epoch: Annotated[str, typer.Option(help="best, last or a number, with --run.")] = "best",
+    out: Annotated[Path | None, typer.Option(help="The folder for masks and overlays.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find damage on photos; writes a mask and an overlay of each. Without a champion: the best epoch."""
+    store = open_home()
+    target = projects.by_name(store, project)
+    if run is None:
+        wanted, number = evaluation.checkpoint_to_show(store, target.id)
+    else:
+        wanted = training.get_run(store, run)
+        number = evaluation.resolve_epoch(store, wanted, epoch).epoch
+    if not evaluation.is_ready(store, wanted.id, number):
+        _carried_out(store, evaluation.prepare(store, wanted, number))
+    folder = out or store.home / "predictions" / f"{wanted.id}-epoch-{number}"
+    results: list[dict[str, Any]] = []
+    failures = 0
+    for photo, stem in zip(photos, reports.unique_stems(photos), strict=True):
+        try:
+            data = reports.read_photo(photo)
+            found = prediction.predict_photo(store, wanted, number, str(photo), data)
+            results.append(prediction.write_files(found, data, folder, stem))
+        except FormatError as error:
+            failures += 1
+            _say(f"{photo}: {error}")
+    _answer(as_json, results, reports.prediction_lines(results))
+    if failures:
+        raise AppError(f"{failures} of {len(photos)} photos could not be read.")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    project: ProjectOption,
+    format: Annotated[str, typer.Option(help="A name that `formats` lists.")] = "coco",
+    photos: Annotated[bool, typer.Option(help="Copy the photos beside the labels.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a project's labels, with the photos beside them."""
+    store = open_home()
+    target = projects.by_name(store, project)
+    folder = projects.export(store, target.id, out, format=format, with_photos=photos)
+    _answer(as_json, {"folder": str(folder)}, [f"Written to {folder}."])
+
+
+@app.command()
+def presets(as_json: JsonOption = False) -> None:
+    """List the recipes to train with."""
+    listed = [
+        {"name": name, "title": preset.title, "description": preset.description}
+        for name, preset in training.presets().items()
+    ]
+    _answer(as_json, listed, [f"{p['name']:12} {p['title']}: {p['description']}" for p in listed])
+
+
+@app.command()
+def formats(as_json: JsonOption = False) -> None:
+    """List the label formats."""
+    listed = [{"name": name, "title": title} for name, title in projects.formats().items()]
+    _answer(as_json, listed, [f"{f['name']:12} {f['title']}" for f in listed])
+
+
+def _carried_out(store: Store, job: Job) -> Job:
+    with workers.ensured(store):
+        done = workers.wait(lambda: evaluation.job(store, job.id), evaluation.is_over)
+    return evaluation.require_done(done)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise FormatError(f"--set takes key=value, not “{text}”.")
+    return key.strip(), value
+
+
+def _answer(as_json: bool, value: object, lines: list[str]) -> None:
+    text = json.dumps(value, ensure_ascii=False, indent=2) if as_json else "\n".join(lines)
+    typer.echo(text)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _counter(what: str) -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty() or done == total:
+            typer.echo(f"\r{done} of {total} {what}", err=True, nl=done == total)
+
+    return show
+
+
+def _progress_line() -> Callable[[Run], None]:
+    last = ""
+
+    def show(run: Run) -> None:
+        nonlocal last
+        line = reports.progress_line(run)
+        if line != last:
+            _say(line)
+            last = line
+
+    return show
+
+
+@contextmanager
+def _spoken_errors() -> Iterator[None]:
+    try:
+        yield
+    except AppError as error:
+        _say(str(error))
+        raise SystemExit(1) from None
+
+
+def main() -> None:
+    """Run the command line; an AppError is one sentence on standard error and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with _spoken_errors():
+        app(standalone_mode=True)
+
+
+if __name__ == "__main__":
+    main()

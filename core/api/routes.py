@@ -1,0 +1,110 @@
+"""What the server answers besides the pages: assets, photos, masks, and the canvas's saves.
+
+No route trusts its caller: photos, masks and saves need a signed link (core.services.links).
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from core.domain.errors import AppError, Conflict, FormatError, NotFound, StorageError
+from core.services import labelling, links, pictures
+from core.services.home import open_home
+
+logger = logging.getLogger(__name__)
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
+MAX_SAVE_BYTES = 32 * 1024 * 1024
+FOREVER = "public, max-age=31536000, immutable"
+PRIVATE = "private, max-age=21600"
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+async def asset(request: Request) -> Response:
+    """Serve one of our own scripts and styles; the address holds the content's hash."""
+    path = ASSETS / Path(request.path_params["name"]).name
+    if path.suffix not in MEDIA_TYPES or not path.is_file():
+        return PlainTextResponse("There is no such file.", 404)
+    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"Cache-Control": FOREVER})
+
+
+async def photo(request: Request) -> Response:
+    """Serve a rendition of a photo."""
+    _check(request)
+    image_id, wanted = request.path_params["image_id"], request.path_params["rendition"]
+    path, media_type = await to_thread.run_sync(pictures.photo_file, open_home(), image_id, wanted)
+    return FileResponse(path, media_type=media_type, headers={"Cache-Control": PRIVATE})
+
+
+async def stored_file(request: Request) -> Response:
+    """Serve a stored picture: a prediction, a confidence map, a photo that was predicted."""
+    _check(request)
+    path = await to_thread.run_sync(pictures.stored_file, open_home(), request.path_params["key"])
+    media_type = "image/jpeg" if path.suffix == ".jpg" else "image/png"
+    return FileResponse(path, media_type=media_type, headers={"Cache-Control": PRIVATE})
+
+
+async def truth(request: Request) -> Response:
+    """Draw an image's labels as a grey PNG of class indices."""
+    _check(request)
+    data = await to_thread.run_sync(
+        pictures.truth_png, open_home(), request.path_params["image_id"], dict(request.query_params)
+    )
+    return Response(data, media_type="image/png", headers={"Cache-Control": PRIVATE})
+
+
+async def save_annotations(request: Request) -> Response:
+    """Save what the canvas sends; a conflict answers with what the others saved."""
+    path = _check(request)
+    image_id = path.rsplit("/", 1)[-1]
+    if int(request.headers.get("content-length", "0")) > MAX_SAVE_BYTES:
+        return JSONResponse({"message": "These labels are too large to save."}, 413)
+    try:
+        message = await request.json()
+    except ValueError:
+        raise FormatError("The labels sent are not JSON.") from None
+    author = request.query_params.get("author", "")
+    try:
+        saved = await to_thread.run_sync(
+            lambda: labelling.save(open_home(), image_id, message, author=author)
+        )
+    except Conflict as error:
+        newest = await to_thread.run_sync(labelling.latest, open_home(), image_id)
+        return JSONResponse({**newest, "message": str(error)}, 409)
+    return JSONResponse(saved)
+
+
+def _check(request: Request) -> str:
+    path = request.url.path.removeprefix(request.scope.get("root_path", "")).lstrip("/")
+    links.check(open_home(), path, dict(request.query_params))
+    return path
+
+
+def _spoken(handler: Handler) -> Handler:
+    """Turn the errors that carry a sentence into answers that carry it."""
+    statuses = {links.LinkRefused: 403, NotFound: 404, FormatError: 422, StorageError: 507}
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except AppError as error:
+            status = next((code for kind, code in statuses.items() if isinstance(error, kind)), 400)
+            return JSONResponse({"message": str(error)}, status)
+
+    return answer
+
+
+ROUTES = [
+    Route("/assets/{version}/{name}", asset),
+    Route("/img/{image_id}/{rendition}", _spoken(photo)),
+    Route("/file/{key:path}", _spoken(stored_file)),
+    Route("/truth/{image_id}", _spoken(truth)),
+    Route("/annotations/{image_id}", _spoken(save_annotations), methods=["PUT", "POST"]),
+]

@@ -1,0 +1,85 @@
+"""From the network's logits to a label map and a confidence map of any size, without holding all classes at once."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CONFIDENCE_SIDE = 1024
+_STRIP_PIXELS = 1 << 16  # 256 kB of float32: the few planes of a strip stay in the processor's cache
+
+
+def predict_map(
+    logits: NDArray[np.float32], size_hw: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Upsample logits and decide each pixel's class.
+
+    Bilinear with half-pixel centres (cv2.INTER_LINEAR, torch's align_corners=False), done per
+    class in strips of rows, so that C x H x W floats never exist at full size.
+
+    Args:
+        logits: float32 (C, h, w), 1 <= C <= 256.
+        size_hw: the size (H, W) of the label map.
+
+    Returns:
+        The label map uint8 (H, W): argmax over the classes, the lowest class on a tie. And the
+        confidence uint8 (h2, w2): the winning class's softmax probability times 255, of the same
+        shape or shrunk to a long side of 1024.
+    """
+    if logits.ndim != 3 or not 1 <= logits.shape[0] <= 256 or min(size_hw) < 1:
+        raise ValueError(f"cannot upsample logits {logits.shape} to {size_hw}")
+    logits = np.ascontiguousarray(logits, np.float32)
+    return _label_map(logits, size_hw), _confidence(logits, _bounded(size_hw, MAX_CONFIDENCE_SIDE))
+
+
+def _label_map(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    label_map = np.zeros(size_hw, np.uint8)
+    for rows, upsampled in _strips(logits, size_hw):
+        winner, best = label_map[rows], upsampled(0)
+        for channel in range(1, len(logits)):
+            plane = upsampled(channel)
+            np.copyto(winner, channel, where=plane > best)
+            np.maximum(plane, best, out=best)
+    return label_map
+
+
+def _confidence(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    confidence = np.empty(size_hw, np.uint8)
+    for rows, upsampled in _strips(logits, size_hw):
+        planes = np.stack([upsampled(channel) for channel in range(len(logits))])
+        planes -= planes.max(axis=0)
+        np.exp(planes, out=planes)
+        confidence[rows] = np.rint(255 / planes.sum(axis=0))
+    return confidence
+
+
+class _Strip:
+    """Rows of the upsampled logits: one class at a time, as float32 (rows, W)."""
+
+    def __init__(self, logits: NDArray[np.float32], size_hw: tuple[int, int], rows: slice) -> None:
+        height = logits.shape[1]
+        source = (np.arange(rows.start, rows.stop) + 0.5) * (height / size_hw[0]) - 0.5
+        source = np.clip(source, 0, height - 1)
+        self._above = source.astype(np.intp)
+        self._below = np.minimum(self._above + 1, height - 1)
+        self._weight = (source - self._above).astype(np.float32)[:, None]
+        self._logits, self._size_wh = logits, (size_hw[1], rows.stop - rows.start)
+
+    def __call__(self, channel: int) -> NDArray[np.float32]:
+        plane = self._logits[channel]
+        above = plane[self._above]
+        rows = above + self._weight * (plane[self._below] - above)
+        return np.asarray(cv2.resize(rows, self._size_wh, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _strips(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> Iterator[tuple[slice, _Strip]]:
+    step = max(1, _STRIP_PIXELS // size_hw[1])
+    for start in range(0, size_hw[0], step):
+        rows = slice(start, min(start + step, size_hw[0]))
+        yield rows, _Strip(logits, size_hw, rows)
+
+
+def _bounded(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
+    scale = min(1.0, longest / max(size_hw))
+    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))

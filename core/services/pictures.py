@@ -1,0 +1,95 @@
+"""Pictures for the browser: photos, stored predictions, and labels drawn as grey PNGs of class indices."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain.errors import NotFound
+from core.domain.images import Image
+from core.domain.labels import Annotation, Category
+from core.imaging.masks import label_map
+from core.imaging.overlay import encode_grey_png
+from core.services import links
+from core.services.home import Store
+from core.storage import annotations, images, projects, versions
+
+DISPLAY_SIDE = 1024
+ANY_DAMAGE = "any"
+
+
+def photo_file(store: Store, image_id: str, rendition: str) -> tuple[Path, str]:
+    """Give the file and the media type of one rendition of a photo. Raises NotFound."""
+    if rendition not in get_args(images.Rendition):
+        raise NotFound(f"There is no rendition “{rendition}” of a photo.")
+    key, media_type = images.rendition(store, image_id, rendition)
+    return store.blobs.local(key), media_type
+
+
+def stored_file(store: Store, key: str) -> Path:
+    """Give a stored picture by its blob key. Raises NotFound."""
+    return store.blobs.local(key)
+
+
+def file_link(store: Store, key: str) -> str:
+    """Give the signed link of a stored picture, relative to the app's root."""
+    return links.sign(store, f"file/{key}")
+
+
+def truth_link(store: Store, image: Image, rev: int, version_id: str) -> str:
+    """Give the signed link of an image's labels in the classes of a data version, or as ``ANY_DAMAGE``."""
+    return links.sign(store, f"truth/{image.id}", rev=str(rev), version=version_id)
+
+
+def truth_png(store: Store, image_id: str, parameters: Mapping[str, str]) -> bytes:
+    """Draw an image's labels at display size: grey PNG, a pixel's value is its class index.
+
+    ``version`` names the data version that gives the classes, or is ``ANY_DAMAGE``: all damage is 1.
+
+    Raises:
+        NotFound: the image, the revision or the data version does not exist any more.
+    """
+    image = images.get(store, image_id)
+    version = parameters["version"]
+    classes = None if version == ANY_DAMAGE else versions.get(store, version).categories
+    return encode_grey_png(at_display_size(truth_map(store, image, int(parameters["rev"]), classes)))
+
+
+def truth_map(
+    store: Store, image: Image, rev: int, classes: tuple[Category, ...] | None
+) -> NDArray[np.uint8]:
+    """Paint an image's labels, uint8 (H, W): ``classes[i]`` is i + 1, matched by name; None: any is 1.
+
+    Categories that are not among ``classes`` stay background.
+    """
+    with store.read() as connection:
+        drawn: tuple[Annotation, ...] = ()
+        if rev:
+            drawn = annotations.read(connection, image.id, rev).annotations
+        known = projects.read(connection, image.project_id).categories
+    return label_map(drawn, class_index_by_name(known, classes), (image.size_wh[1], image.size_wh[0]))
+
+
+def class_index_by_name(known: tuple[Category, ...], classes: tuple[Category, ...] | None) -> dict[int, int]:
+    """Map a project's category ids to a model's channels by name, letter case aside; None: all to 1."""
+    if classes is None:
+        return {category.category_id: 1 for category in known}
+    channels = {category.name.casefold(): index for index, category in enumerate(classes, start=1)}
+    return {
+        category.category_id: channels[category.name.casefold()]
+        for category in known
+        if category.name.casefold() in channels
+    }
+
+
+def at_display_size(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink a label map to at most ``DISPLAY_SIDE`` on the long side; nearest, so no new class appears."""
+    height, width = labels.shape
+    scale = DISPLAY_SIDE / max(height, width)
+    if scale >= 1:
+        return labels
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(labels, size_wh, interpolation=cv2.INTER_NEAREST).astype(np.uint8)

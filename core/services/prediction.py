@@ -1,0 +1,161 @@
+"""Prediction on new photos, and what a person does with it: downloads, sketches of what was missed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain.errors import NotFound
+from core.domain.labels import Annotation, BrushOp, Category, PolygonOp, Source
+from core.domain.runs import Run
+from core.formats import coco, ingest
+from core.imaging import reading
+from core.imaging.overlay import blend, encode_grey_png, encode_index_png, encode_jpeg
+from core.inference import predict as inference
+from core.inference.session import open_model
+from core.services import labelling, pictures
+from core.services.home import Store
+from core.storage import images, runs, versions
+from core.storage.store import new_id
+
+OVERLAY_SIDE = 1600
+OPACITY = 0.5
+
+
+@dataclass(frozen=True)
+class PhotoPrediction:
+    """What a checkpoint sees on one photo.
+
+    ``label_map`` is uint8 (H, W) at the photo's own upright size; ``share`` the part of the image
+    per class, 0..1; links are signed and relative to the app's root.
+    """
+
+    name: str
+    sha256: str
+    size_wh: tuple[int, int]
+    label_map: NDArray[np.uint8]
+    share: dict[str, float]
+    classes: tuple[Category, ...]
+    run_id: str
+    epoch: int
+    photo_link: str
+    prediction_link: str
+    confidence_link: str
+
+
+def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) -> PhotoPrediction:
+    """Predict one photo with an exported checkpoint and keep the pictures for the viewer.
+
+    Raises:
+        ImageError: the file is no photo; the sentence says why.
+        NotFound: the checkpoint is not exported yet (evaluation.prepare queues that).
+    """
+    photo = reading.prepare_photo(data)
+    key = runs.onnx_key(store, run.id, epoch)
+    if key is None:
+        raise NotFound(f"Epoch {epoch} of “{run.name}” is not prepared for predictions yet.")
+    prediction = inference.predict(open_model(str(store.blobs.local(key))), data)
+    sha256 = reading.content_sha256(data)
+    images.keep_files(store, sha256, data, photo)
+    classes = versions.get(store, run.data_version_id).categories
+    folder = f"predictions/{run.id}/epoch_{epoch:03d}/{sha256}"
+    view = photo.view or photo.full or data
+    suffix = "png" if view is data and photo.media_type == "image/png" else "jpg"
+    files = {
+        f"view.{suffix}": view,
+        "mask.png": encode_grey_png(pictures.at_display_size(prediction.label_map)),
+        "confidence.png": encode_grey_png(prediction.confidence),
+    }
+    for file_name, content in files.items():
+        store.blobs.put(f"{folder}/{file_name}", content)
+    links = [pictures.file_link(store, f"{folder}/{file_name}") for file_name in files]
+    share = inference.shares(prediction.label_map, tuple(c.name for c in classes))
+    return PhotoPrediction(
+        name, sha256, prediction.size_wh, prediction.label_map, share, classes, run.id, epoch, *links
+    )
+
+
+def mask_png(prediction: PhotoPrediction) -> bytes:
+    """Give the mask at the photo's own size: palette PNG whose values are class indices."""
+    return encode_index_png(prediction.label_map, _colors(prediction.classes))
+
+
+def overlay_jpeg(prediction: PhotoPrediction, data: bytes) -> bytes:
+    """Give the photo with the damage painted over it, at most 1600 px on the long side."""
+    import cv2
+
+    rgb = reading.decode_rgb(data)
+    scale = min(1.0, OVERLAY_SIDE / max(prediction.size_wh))
+    size_wh = (round(prediction.size_wh[0] * scale), round(prediction.size_wh[1] * scale))
+    small = cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    labels = cv2.resize(prediction.label_map, size_wh, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+    return encode_jpeg(blend(small, labels, _colors(prediction.classes), OPACITY, outline=True))
+
+
+def coco_json(predictions: Sequence[PhotoPrediction]) -> str:
+    """Give predictions as a COCO json text: one annotation per class and connected region."""
+    return json.dumps(coco.prediction_document([(p.name, p.label_map, p.classes) for p in predictions]))
+
+
+def write_files(prediction: PhotoPrediction, data: bytes, folder: Path, stem: str) -> dict[str, Any]:
+    """Write mask and overlay into a folder and tell where they are, as the command line prints it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mask, overlay = folder / f"{stem}_mask.png", folder / f"{stem}_overlay.jpg"
+    mask.write_bytes(mask_png(prediction))
+    overlay.write_bytes(overlay_jpeg(prediction, data))
+    return {
+        "photo": prediction.name,
+        "mask": str(mask),
+        "overlay": str(overlay),
+        "share": prediction.share,
+        "run": prediction.run_id,
+        "epoch": prediction.epoch,
+    }
+
+
+def save_sketch(
+    store: Store,
+    project_id: str,
+    prediction: PhotoPrediction,
+    strokes: Sequence[PolygonOp | BrushOp],
+    category_ids: Sequence[int],
+    *,
+    author: str = "",
+) -> str:
+    """Put a predicted photo into the project with what was marked on it, as a draft to finish.
+
+    Args:
+        strokes: in the photo's own pixels.
+        category_ids: the project's category of each stroke.
+
+    Gives:
+        the image's id.
+
+    Raises:
+        FormatError: nothing was marked.
+    """
+    data = store.blobs.get(images.photo_key(prediction.sha256, "original"))
+    image = ingest.add_photo(store, project_id, prediction.name, data)
+    sketched = [
+        Annotation(new_id(), category_id, (stroke,), Source.SKETCHED, author)
+        for stroke, category_id in zip(strokes, category_ids, strict=True)
+    ]
+    labelling.add_sketch(store, image.id, sketched, author=author)
+    return image.id
+
+
+def project_categories(prediction: PhotoPrediction, known: Sequence[Category]) -> Mapping[str, Category]:
+    """Give the project's categories to sketch with, by name: the model's first, then the others."""
+    names = [category.name.casefold() for category in prediction.classes]
+    ordered = sorted(
+        known, key=lambda c: names.index(c.name.casefold()) if c.name.casefold() in names else 99
+    )
+    return {category.name: category for category in ordered}
+
+
+def _colors(classes: Sequence[Category]) -> list[str]:
+    return ["#000000", *(category.color for category in classes)]

@@ -1,0 +1,219 @@
+"""Projects: create, look over, fill with photos, hand out."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from core.domain.errors import AppError, pick
+from core.domain.images import Image, ImageFilter, Project
+from core.domain.labels import SPLITS, Category, ImageState, Split
+from core.domain.runs import Job
+from core.formats import ingest, sample
+from core.formats.registry import FORMATS
+from core.services import links
+from core.services.home import Store
+from core.storage import images, jobs, projects
+
+MAX_UPLOAD_BYTES = 20 * 1024**3
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Where a project stands: how many images, in which state and split."""
+
+    images: int
+    labelled: int
+    in_progress: int
+    unlabelled: int
+    splits: dict[str, int]  # labelled images by train, valid, test, unsplit
+    annotations: dict[int, int]  # images that show a category, by category_id
+
+
+def list_all(store: Store) -> list[Project]:
+    """List the projects, oldest first."""
+    return projects.list_all(store)
+
+
+def by_name(store: Store, name: str) -> Project:
+    """Give the project with this name. Raises NotFound, which lists the names."""
+    return projects.by_name(store, name)
+
+
+def get(store: Store, project_id: str) -> Project:
+    """Give one project. Raises NotFound."""
+    return projects.get(store, project_id)
+
+
+def create(store: Store, name: str) -> Project:
+    """Make an empty project. Raises AppError when the name is empty, too long or taken."""
+    return projects.create(store, name)
+
+
+def get_or_create(store: Store, name: str) -> Project:
+    """Give the project with this name; make it if there is none."""
+    for project in projects.list_all(store):
+        if project.name == name.strip():
+            return project
+    return projects.create(store, name)
+
+
+def create_sample(
+    store: Store, name: str, on_progress: Callable[[int, int], None] | None = None
+) -> ingest.ImportReport:
+    """Fill a project with about 60 drawn photos of car panels, labelled and split 40/12/8."""
+    project = get_or_create(store, name)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = sample.sample_dataset(Path(folder))
+        return ingest.ingest(store, project.id, dataset, author="sample", on_progress=on_progress)
+
+
+def import_path(
+    store: Store,
+    project_id: str,
+    path: Path,
+    *,
+    format: str = "auto",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ingest.ImportReport:
+    """Import a folder, a zip or a photo, here and now.
+
+    Raises:
+        UnknownChoice: there is no such format.
+        FormatError: the source is nothing that can be read.
+        StorageError: the disk is full; what came before is kept.
+    """
+    return ingest.import_path(store, project_id, path, format=format, on_progress=on_progress)
+
+
+def import_uploads(
+    store: Store, project_id: str, files: Iterable[tuple[str, BinaryIO]], *, format: str
+) -> Job:
+    """Keep uploaded files and queue their import.
+
+    Args:
+        files: the client's names, with folders or not, and the contents.
+
+    Raises:
+        AppError: nothing was uploaded.
+        StorageError: the disk is full.
+    """
+    folder = store.home / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    upload = Path(tempfile.mkdtemp(dir=folder))
+    names: set[Path] = set()
+    for name, content in files:
+        target = _unique(upload / _safe(name), names)
+        names.add(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            shutil.copyfileobj(content, file, 1024 * 1024)
+    if not names:
+        upload.rmdir()
+        raise AppError("Choose at least one photo, folder or zip.")
+    only = next(iter(names))
+    path = only if len(names) == 1 and only.suffix.lower() == ".zip" else upload
+    payload = {
+        "path": str(path),
+        "upload": str(upload),
+        "format": format,
+        "project_id": project_id,
+        "is_temporary": True,
+    }
+    return jobs.create(store, "import", payload, project_id)
+
+
+def formats() -> dict[str, str]:
+    """Give the label formats by name, with their titles."""
+    return {name: spec.title for name, spec in FORMATS.items()}
+
+
+def overview(store: Store, project_id: str) -> Overview:
+    """Count a project's images."""
+    everything = images.list_page(store, project_id, ImageFilter())
+    states = [image.state for image in everything]
+    done = [image for image in everything if image.is_labelled]
+    splits = {split: sum(image.split == split for image in done) for split in SPLITS}
+    splits["unsplit"] = sum(image.split is None for image in done)
+    shown: dict[int, int] = {}
+    for image in done:
+        for category_id in image.category_ids:
+            shown[category_id] = shown.get(category_id, 0) + 1
+    return Overview(
+        images=len(everything),
+        labelled=len(done),
+        in_progress=states.count(ImageState.IN_PROGRESS),
+        unlabelled=states.count(ImageState.UNLABELLED),
+        splits=splits,
+        annotations=shown,
+    )
+
+
+def list_images(
+    store: Store, project_id: str, only: ImageFilter, *, offset: int = 0, limit: int | None = None
+) -> list[Image]:
+    """List a project's images in the order they came, filtered."""
+    return images.list_page(store, project_id, only, offset=offset, limit=limit)
+
+
+def count_images(store: Store, project_id: str, only: ImageFilter) -> int:
+    """Count a project's images, filtered."""
+    return images.count(store, project_id, only)
+
+
+def set_split(store: Store, image_ids: list[str], split: Split | None) -> None:
+    """Put images into a split, or into none."""
+    images.set_split(store, image_ids, split)
+
+
+def delete_images(store: Store, image_ids: list[str]) -> None:
+    """Take images and their labels out of the project."""
+    images.delete(store, image_ids)
+
+
+def photo_link(store: Store, image: Image, rendition: images.Rendition) -> str:
+    """Give the signed link of an upright picture of an image, relative to the app's root."""
+    return links.sign(store, f"img/{image.id}/{rendition}", v=image.sha256[:8])
+
+
+def add_category(store: Store, project_id: str, name: str) -> Category:
+    """Add a category, or give the one that has this name already."""
+    with store.write() as connection:
+        return projects.add_category(connection, project_id, name)
+
+
+def change_category(store: Store, project_id: str, category: Category) -> None:
+    """Rename or recolour a category. Raises AppError when the name is taken."""
+    projects.change_category(store, project_id, category)
+
+
+def export(
+    store: Store, project_id: str, folder: Path, *, format: str = "coco", with_photos: bool = True
+) -> Path:
+    """Write a project's labels into a folder, with the photos beside them.
+
+    Raises:
+        UnknownChoice: there is no such format, or it cannot be written.
+        AppError: nothing is labelled, or the folder is a file.
+        StorageError: the disk is full.
+    """
+    writable = {name: spec.write for name, spec in FORMATS.items() if spec.write}
+    write = pick(writable, format, kind="format to write")
+    write(store, project_id, folder, with_photos=with_photos)
+    return folder
+
+
+def _safe(name: str) -> Path:
+    """Turn a client's file name into a relative path that cannot leave its folder."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    return Path(*(part.replace("\0", "")[:200] for part in parts)) if parts else Path("photo")
+
+
+def _unique(path: Path, taken: set[Path]) -> Path:
+    candidate, number = path, 2
+    while candidate in taken:
+        candidate = path.with_stem(f"{path.stem}_{number}")
+        number += 1
+    return candidate

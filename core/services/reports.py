@@ -1,0 +1,153 @@
+"""What the command line prints: JSON values and lines for people."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.domain.errors import ImageError
+from core.domain.runs import Run
+from core.formats.ingest import ImportReport
+from core.services import evaluation, training
+from core.services.home import Store
+from core.storage import images, runs, versions
+from core.storage.blobs import write_atomically
+
+
+def import_lines(report: ImportReport) -> list[str]:
+    """Say what an import took and what it refused."""
+    value = report.to_json()
+    lines = [
+        f"{value['images'][split]} photos with {value['annotations'][split]} annotations in {split}"
+        for split in ("train", "valid", "test", "unsplit")
+        if value["images"][split]
+    ]
+    lines.append(f"Categories: {', '.join(value['categories']) or 'none'}")
+    if value["already_there"]:
+        lines.append(f"{value['already_there']} photos were there already.")
+    lines += value["notes"]
+    return lines + [f"Refused {r['file']}: {r['reason']}" for r in value["refused"]]
+
+
+def runs_json(store: Store, project_id: str) -> list[dict[str, Any]]:
+    """List a project's runs, newest first, with epochs, metrics and the champion's epoch."""
+    chosen = evaluation.champion(store, project_id)
+    return [
+        {
+            "run": run.id,
+            "name": run.name,
+            "preset": run.config.preset,
+            "state": run.state.value,
+            "error": run.error,
+            "attempt": run.attempt,
+            "epochs": [
+                {"epoch": e.epoch, "metrics": e.metrics, "durations": e.durations}
+                for e in runs.epochs(store, run.id)
+            ],
+            "champion_epoch": chosen.epoch if chosen and chosen.run_id == run.id else None,
+        }
+        for run in training.list_runs(store, project_id)
+    ]
+
+
+def run_lines(listed: Sequence[dict[str, Any]]) -> list[str]:
+    """Give one line a run."""
+    lines: list[str] = []
+    for run in listed:
+        figures = [e["metrics"].get(evaluation.METRIC) for e in run["epochs"]]
+        best = max((f for f in figures if f is not None), default=None)
+        champion = f", champion epoch {run['champion_epoch']}" if run["champion_epoch"] else ""
+        score = f", best mIoU {best:.3f}" if best is not None else ""
+        lines.append(f"{run['run']}  {run['name']}: {run['state']}, {len(figures)} epochs{score}{champion}")
+    return lines or ["No runs yet."]
+
+
+def evaluation_json(
+    store: Store, run: Run, epoch: int, split: str, result: dict[str, Any], masks: Path | None
+) -> dict[str, Any]:
+    """Give what `evaluate` prints; copies the masks out when a folder was named."""
+    classes = versions.get(store, run.data_version_id).categories
+    value: dict[str, Any] = {
+        "run": run.id,
+        "epoch": epoch,
+        "split": split,
+        **{key: result[key] for key in ("images", "miou_foreground", "dice_foreground", "pixel_accuracy")},
+        "iou": result["iou"],
+        "class_index": {str(i): c.name for i, c in enumerate(classes, start=1)},
+    }
+    if masks is not None:
+        value["masks"] = _copy_masks(store, run, result["masks"], masks)
+    return value
+
+
+def evaluation_lines(value: dict[str, Any]) -> list[str]:
+    """Say how good a checkpoint is."""
+    figures = [
+        f"{name} {'not defined' if value[key] is None else format(value[key], '.4f')}"
+        for name, key in (
+            ("foreground mIoU", "miou_foreground"),
+            ("foreground Dice", "dice_foreground"),
+            ("pixel accuracy", "pixel_accuracy"),
+        )
+    ]
+    head = f"Epoch {value['epoch']} on {value['images']} photos of {value['split']}: {', '.join(figures)}"
+    classes = [
+        f"  IoU {name}: {'not in these photos' if iou is None else format(iou, '.4f')}"
+        for name, iou in value["iou"].items()
+    ]
+    return [head, *classes]
+
+
+def prediction_lines(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Give one line a photo: the share of the image per class."""
+    lines: list[str] = []
+    for result in results:
+        found = [f"{name} {share:.1%}" for name, share in result["share"].items() if share > 0]
+        lines.append(f"{result['photo']}: {', '.join(found) or 'no damage found'} ({result['overlay']})")
+    return lines
+
+
+def progress_line(run: Run) -> str:
+    """Say where a run is."""
+    progress = run.progress
+    if run.state.value != "running" or not progress:
+        return f"{run.state.value}, {run.epochs_done} of {run.config.epochs} epochs"
+    return f"{progress.get('phase', 'running')}, {run.epochs_done} of {run.config.epochs} epochs done"
+
+
+def unique_stems(photos: Sequence[Path]) -> list[str]:
+    """Give a file name's stem for each photo; equal stems get their folder as prefix, then a number."""
+    counts = Counter(photo.stem for photo in photos)
+    taken: set[str] = set()
+    stems: list[str] = []
+    for photo in photos:
+        stem = photo.stem if counts[photo.stem] == 1 else f"{photo.parent.name}_{photo.stem}".lstrip("_")
+        unique, number = stem, 2
+        while unique in taken:
+            unique, number = f"{stem}_{number}", number + 1
+        taken.add(unique)
+        stems.append(unique)
+    return stems
+
+
+def read_photo(path: Path) -> bytes:
+    """Read a photo's file.
+
+    Raises:
+        ImageError: it is not there or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"The file cannot be read: {error.strerror}.") from error
+
+
+def _copy_masks(store: Store, run: Run, keys: dict[str, str], folder: Path) -> list[dict[str, str]]:
+    names = [images.get(store, image_id).name for image_id in keys]
+    written: list[dict[str, str]] = []
+    stems = unique_stems([Path(name) for name in names])
+    for name, stem, key in zip(names, stems, keys.values(), strict=True):
+        path = folder / f"{stem}.png"
+        write_atomically(path, store.blobs.get(key))
+        written.append({"image": name, "file": str(path)})
+    return written

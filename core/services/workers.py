@@ -1,0 +1,90 @@
+"""The worker process as the web process and the command line see it: a lock file and a child."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from core.domain.errors import AppError
+from core.services.home import Store
+
+LOCK = "worker.lock"
+ROOT = Path(__file__).resolve().parents[2]
+T = TypeVar("T")
+
+
+def is_running(store: Store) -> bool:
+    """Tell whether some worker holds this home's lock."""
+    path = store.home / LOCK
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def start(store: Store, *, embedded: bool = False) -> subprocess.Popen[bytes]:
+    """Start a worker process; an embedded one waits quietly for the lock instead of refusing."""
+    log = store.home / "logs" / "worker.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "core", "worker", *(["--embedded"] if embedded else [])]
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "MASKWRIGHT_HOME": str(store.home)},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a worker that ``start`` started; runs under way go on and are adopted by the next one."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def ensured(store: Store) -> Generator[None]:
+    """Have a worker while the block runs: the one that is there, or one of our own."""
+    if is_running(store):
+        yield
+        return
+    process = start(store)
+    try:
+        yield
+    finally:
+        stop(process)
+
+
+def wait(
+    poll: Callable[[], T], is_over: Callable[[T], bool], on_poll: Callable[[T], None] | None = None
+) -> T:
+    """Ask again and again until the answer is final; meant for the command line, never for a page."""
+    while True:
+        value = poll()
+        if on_poll:
+            on_poll(value)
+        if is_over(value):
+            return value
+        time.sleep(0.3)
+
+
+def require_success(kind: str, state: str, error: str) -> None:
+    """Raise AppError with the worker's own sentence unless the work succeeded."""
+    if state != "succeeded":
+        raise AppError(error or f"The {kind} was {state}.")

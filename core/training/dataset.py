@@ -1,0 +1,236 @@
+"""The photos of a data version at the network's size, kept on disk, and the batches drawn from them."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain.errors import NotEnoughLabels, StorageError
+from core.domain.labels import Category
+from core.domain.training import DataVersion, LabelledPhoto, TrainingConfig, VersionItem
+from core.imaging.masks import label_map
+from core.models.preprocessing import network_image
+from core.training.augmentation import augment
+
+ReadItem = Callable[[VersionItem], LabelledPhoto]
+OnProgress = Callable[[int, int], None]
+"""Called with (photos done, photos in all); it may raise to stop the work."""
+
+_CACHE_FORMAT = 1
+_ARRAYS = ("images", "labels")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Photos and labels at the network's size, as memory maps that are only read.
+
+    images: uint8 (N, S, S, 3) RGB; labels: uint8 (N, S, S) class indices; row i is ``items[i]``.
+    """
+
+    items: tuple[VersionItem, ...]
+    images: NDArray[np.uint8] = field(repr=False)
+    labels: NDArray[np.uint8] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a run learns from and is measured on."""
+
+    categories: tuple[Category, ...]
+    train: Cache
+    valid: Cache
+    read_item: ReadItem = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images: uint8 (N, S, S, 3); labels: uint8 (N, S, S)."""
+
+    images: NDArray[np.uint8] = field(repr=False)
+    labels: NDArray[np.uint8] = field(repr=False)
+
+
+def prepare_data(
+    version: DataVersion,
+    config: TrainingConfig,
+    read_item: ReadItem,
+    folder: Path,
+    on_progress: OnProgress,
+) -> TrainingData:
+    """Choose the images of a run and build, or find again, their caches in ``folder``.
+
+    ``max_train_images`` and ``max_valid_images`` choose by the run's seed.
+
+    Raises:
+        NotEnoughLabels: fewer than 2 images to train on, or none to validate with.
+        ImageError: a photo cannot be read.
+        StorageError: the cache cannot be written.
+    """
+    train = select_items(version.split("train"), config.max_train_images, config.seed)
+    valid = select_items(version.split("valid"), config.max_valid_images, config.seed)
+    if len(train) < 2 or not valid:
+        raise NotEnoughLabels(
+            f"Training needs at least 2 labelled images to learn from and 1 to validate with; there are "
+            f"{len(train)} and {len(valid)}. Label more images, or move some to the other split."
+        )
+    total = len(train) + len(valid)
+    source = CacheSource(version.hash, config.size, version.class_index, read_item)
+    return TrainingData(
+        categories=version.categories,
+        train=prepare_cache(folder, source, train, lambda done, _: on_progress(done, total)),
+        valid=prepare_cache(folder, source, valid, lambda done, _: on_progress(len(train) + done, total)),
+        read_item=read_item,
+    )
+
+
+def select_items(items: Sequence[VersionItem], maximum: int, seed: int) -> tuple[VersionItem, ...]:
+    """Choose at most ``maximum`` items (0: all) by the seed; they stay in stored order."""
+    if maximum == 0 or maximum >= len(items):
+        return tuple(items)
+    chosen = np.random.default_rng(seed).choice(len(items), size=maximum, replace=False)
+    return tuple(items[i] for i in sorted(chosen))
+
+
+@dataclass(frozen=True)
+class CacheSource:
+    """Where a cache's pixels come from: the version's hash, the size, the channels, the reader."""
+
+    version_hash: str
+    size: int
+    class_index: Mapping[int, int]
+    read_item: ReadItem = field(repr=False)
+
+    def key(self, items: Sequence[VersionItem]) -> str:
+        """Name the cache of these items: equal exactly where its content would be equal."""
+        ids = [item.image_id for item in items]
+        text = json.dumps(
+            [_CACHE_FORMAT, self.version_hash, self.size, sorted(self.class_index.items()), ids]
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def prepare_cache(
+    folder: Path, source: CacheSource, items: tuple[VersionItem, ...], on_progress: OnProgress
+) -> Cache:
+    """Find the cache of these items in ``folder``, or build it there; a damaged one is built anew.
+
+    It is built beside its place and renamed when it is complete, so an interrupted build leaves
+    nothing that a later run could take for a cache.
+
+    Raises:
+        ImageError: a photo cannot be read.
+        StorageError: the disk refused.
+    """
+    place = folder / source.key(items)
+    if (cache := _open_cache(place, items)) is not None:
+        on_progress(len(items), len(items))
+        return cache
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=folder))
+        try:
+            _fill(building, source, items, on_progress)
+            shutil.rmtree(place, ignore_errors=True)
+            building.replace(place)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(
+            f"The photos could not be prepared for training in {folder}: {error}. Is the disk full?"
+        ) from error
+    cache = _open_cache(place, items)
+    if cache is None:
+        raise StorageError(f"The photos prepared in {place} cannot be read back. Is the disk damaged?")
+    return cache
+
+
+def network_labels(truth: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Bring a label map uint8 (H, W) to (size, size) by nearest neighbour: no index appears anew."""
+    resized = cv2.resize(truth, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, np.uint8)
+
+
+def truth_of(photo: LabelledPhoto, class_index: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Paint a photo's annotations at its original size: uint8 (H, W)."""
+    width, height = photo.size_wh
+    return label_map(photo.annotations, class_index, (height, width))
+
+
+def batch_count(images: int, batch_size: int) -> int:
+    """Give the number of batches that ``batches`` yields per epoch."""
+    full, rest = divmod(images, batch_size)
+    return max(1, full + (rest > 1))
+
+
+def batches(cache: Cache, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
+    """Yield the batches of one training epoch.
+
+    Order and augmentation depend on (seed, epoch, position in the epoch) and nothing else, so a
+    resumed run sees what an uninterrupted one sees. A last batch of one image, on which batch
+    normalisation would fail, joins the batch before.
+
+    Args:
+        epoch: 1 is the first.
+    """
+    order = np.random.default_rng((config.seed, epoch)).permutation(len(cache))
+    starts = range(0, batch_count(len(cache), config.batch_size) * config.batch_size, config.batch_size)
+    for start in starts:
+        stop = len(cache) if start == starts[-1] else start + config.batch_size
+        rows = [
+            _training_row(cache, int(order[position]), config, (config.seed, epoch, position + 1))
+            for position in range(start, stop)
+        ]
+        yield Batch(np.stack([image for image, _ in rows]), np.stack([labels for _, labels in rows]))
+
+
+def _training_row(
+    cache: Cache, row: int, config: TrainingConfig, seed: tuple[int, int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    image, labels = cache.images[row], cache.labels[row]
+    return augment(image, labels, np.random.default_rng(seed)) if config.augment else (image, labels)
+
+
+def _fill(building: Path, source: CacheSource, items: Sequence[VersionItem], on_progress: OnProgress) -> None:
+    size, count = source.size, len(items)
+    images = np.lib.format.open_memmap(building / "images.npy", "w+", np.uint8, (count, size, size, 3))
+    labels = np.lib.format.open_memmap(building / "labels.npy", "w+", np.uint8, (count, size, size))
+    for row, item in enumerate(items):
+        photo = source.read_item(item)
+        images[row] = network_image(photo.data, size)
+        labels[row] = network_labels(truth_of(photo, source.class_index), size)
+        on_progress(row + 1, count)
+    images.flush()
+    labels.flush()
+    sums = {name: _checksum(building / f"{name}.npy") for name in _ARRAYS}
+    (building / "checksums.json").write_text(json.dumps(sums))
+
+
+def _open_cache(place: Path, items: tuple[VersionItem, ...]) -> Cache | None:
+    """Open a cache; None where there is none, or one that is not whole."""
+    try:
+        sums = json.loads((place / "checksums.json").read_text())
+        if sums != {name: _checksum(place / f"{name}.npy") for name in _ARRAYS}:
+            return None
+        images, labels = (np.load(place / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    except (OSError, ValueError):
+        return None
+    return Cache(items, images, labels)
+
+
+def _checksum(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
