@@ -19,6 +19,7 @@ export class LabelMaps {
   #decoded = new Map();
   #files = new Map();
   #bytes = 0;
+  #decoding = 0;
   #queue = [];
 
   /** `fetchFile` gives a Promise of a file's Blob, `decode` one of its map; tests bring their own. */
@@ -60,9 +61,11 @@ export class LabelMaps {
   }
 
   async #prepare(url) {
+    await this.#file(url);
     const typical = this.#decoded.size ? this.#bytes / this.#decoded.size : 0;
-    if (this.#bytes + typical <= this.limit) await this.get(url);
-    else await this.#file(url);
+    if (this.#bytes + (this.#decoding + 1) * typical > this.limit) return;
+    this.#decoding += 1;
+    await this.get(url).finally(() => (this.#decoding -= 1));
   }
 
   #file(url) {

@@ -8,7 +8,14 @@
 import { LabelMaps, loadPhoto } from "./maps.js";
 import { EpochBar, Footer, Header } from "./viewer_controls.js";
 import { el, setAttribute } from "./viewer_dom.js";
-import { NOT_LOADED, actionFor, indexOfEpoch, nearestFirst, outlineThickness } from "./viewer_model.js";
+import {
+  NOT_LOADED,
+  actionFor,
+  epochCaption,
+  indexOfEpoch,
+  nearestFirst,
+  outlineThickness,
+} from "./viewer_model.js";
 import { Overlays } from "./viewer_overlays.js";
 import { Stage, panesOf } from "./viewer_stage.js";
 
@@ -48,6 +55,7 @@ class Viewer {
     this.thickness = 1;
     this.photo = { url: null, bitmap: null };
     this.ticket = 0;
+    this.isLoading = false;
     this.#build(host);
   }
 
@@ -66,7 +74,7 @@ class Viewer {
     const shown = isChosenByPython ? data.epoch : this.data.epochs[this.index].epoch;
     this.data = data;
     this.index = indexOfEpoch(data.epochs, shown);
-    if (signature === this.signature && !isChosenByPython) return;
+    if (signature === this.signature && !isChosenByPython) return this.#setBusy(this.isLoading);
     this.signature = signature;
     if (isChosenByPython) clearTimeout(this.timer);
     this.root.style.setProperty("--stage-height", `${data.height}px`);
@@ -194,7 +202,8 @@ class Viewer {
     const entry = data.epochs[this.index];
     const urls = { truth: data.truth_url, prediction: entry.url, confidence: entry.confidence_url };
     this.#updateControls();
-    if (!this.#isReady(urls)) {
+    this.isLoading = !this.#isReady(urls);
+    if (this.isLoading) {
       this.#setBusy(true);
       const photo = this.#loadPhoto(data.image.url);
       const loads = Object.values(urls).filter(Boolean).map((url) => maps.get(resolved(url)));
@@ -205,17 +214,18 @@ class Viewer {
     const map = (url) => (url ? maps.peek(resolved(url)) : null);
     this.shown = { image: data.image, epoch: entry.epoch };
     for (const [name, url] of Object.entries(urls)) this.shown[name] = map(url);
+    this.isLoading = false;
     this.#setBusy(false);
     this.#draw(() => this.#prefetch());
   }
 
   #isReady(urls) {
     const areDecoded = Object.values(urls).every((url) => !url || maps.peek(resolved(url)));
-    return areDecoded && this.photo.url === this.data.image.url && this.photo.bitmap;
+    return areDecoded && this.photo.url === this.data.image.url;
   }
 
   async #loadPhoto(url) {
-    if (this.photo.url === url && this.photo.bitmap) return this.photo;
+    if (this.photo.url === url) return this.photo;
     return { url, bitmap: await loadPhoto(resolved(url)).catch(() => null) };
   }
 
@@ -230,14 +240,15 @@ class Viewer {
     if (!this.shown) return;
     const { classes, any_damage: anyDamage } = this.data;
     const { hidden, isOutline, threshold, opacity, shown } = this;
-    const thicknessOf = (map) => outlineThickness((this.stage.view.scale * shown.image.width) / map.width);
+    const thicknessOf = (map) => this.#thicknessOf(map);
     const look = { classes, hidden, anyDamage, isOutline, threshold, thicknessOf };
     const { counts, notes, ...overlays } = this.overlays.update(shown, look);
     const photoNote = this.photo.bitmap ? "" : NOT_LOADED.photo;
     const { width, height } = shown.image;
     const scene = { photo: this.photo.bitmap, width, height, overlays, opacity, isOutline };
+    const caption = epochCaption(this.data.epochs, this.index);
     this.counts = counts;
-    this.stage.setScene({ ...scene, notes: { ...notes, photo: photoNote } });
+    this.stage.setScene({ ...scene, caption, notes: { ...notes, photo: photoNote } });
     this.#updateControls();
     this.stage.draw(() => {
       if (this.shown !== shown) return;
@@ -250,11 +261,14 @@ class Viewer {
 
   #viewed(view) {
     this.header.showScale(view.scale);
-    if (!this.isOutline) return;
-    const thickness = outlineThickness(view.scale);
-    if (thickness === this.thickness) return;
-    this.thickness = thickness;
+    const map = this.shown?.prediction ?? this.shown?.truth;
+    if (!this.isOutline || !map || this.#thicknessOf(map) === this.thickness) return;
+    this.thickness = this.#thicknessOf(map);
     this.#draw();
+  }
+
+  #thicknessOf(map) {
+    return outlineThickness((this.stage.view.scale * this.shown.image.width) / map.width);
   }
 
   #setBusy(isBusy) {

@@ -21,8 +21,9 @@ const STYLES = [
 export class Header {
   constructor(act) {
     const go = (to) => () => act.navigate(to);
-    this.previous = iconButton("previous", "Previous image (,)", go("previous"), { "data-testid": "viewer-previous" });
-    this.next = iconButton("next", "Next image (.)", go("next"), { "data-testid": "viewer-next" });
+    const named = (id) => ({ "data-testid": id });
+    this.previous = iconButton("previous", "Previous image (,)", go("previous"), named("viewer-previous"));
+    this.next = iconButton("next", "Next image (.)", go("next"), named("viewer-next"));
     this.name = el("strong", { class: "name" });
     this.position = el("span", { class: "position" });
     this.tabs = new Segments("Pane", act.choosePane);
@@ -32,7 +33,7 @@ export class Header {
       iconButton("minus", "Zoom out (-)", () => act.zoom(1 / 1.4)),
       this.scale,
       iconButton("plus", "Zoom in (+)", () => act.zoom(1.4)),
-      iconButton("fit", "Fit the photo (F)", act.fit, { "data-testid": "viewer-fit" }),
+      iconButton("fit", "Fit the photo (F)", act.fit, named("viewer-fit")),
     ]);
     const names = el("div", { class: "names" }, [this.name, this.position]);
     this.element = el("header", { class: "header" }, [
@@ -74,16 +75,18 @@ export class EpochBar {
       on: { change: () => act.showEpoch(Number(this.number.value)) },
     });
     this.total = el("span", { class: "total", "aria-hidden": "true" });
-    this.role = el("span", { class: "role" });
     this.scores = el("dl", { class: "scores" });
     this.earlier = iconButton("previous", "Previous epoch (left arrow)", () => act.step(-1));
     this.later = iconButton("next", "Next epoch (right arrow)", () => act.step(1));
     this.jump = el("div", { class: "jump" }, [
-      el("span", { class: "caption", text: "Epoch", "aria-hidden": "true" }), this.number, this.total, this.label,
+      el("span", { class: "caption", text: "Epoch", "aria-hidden": "true" }),
+      this.number,
+      this.total,
+      this.label,
     ]);
     this.track = el("div", { class: "track" }, [this.marks, this.slider]);
     const steps = el("div", { class: "steps" }, [this.earlier, this.track, this.later]);
-    this.element = el("div", { class: "epochs" }, [this.jump, steps, this.role, this.scores]);
+    this.element = el("div", { class: "epochs" }, [this.jump, steps, this.scores]);
     this.act = act;
   }
 
@@ -101,14 +104,18 @@ export class EpochBar {
     this.label.textContent = `Epoch ${entry.epoch} of ${epochs.at(-1).epoch}`;
     this.earlier.disabled = index === 0;
     this.later.disabled = index === epochs.length - 1;
-    this.role.textContent = epochRole(entry);
-    this.#showScores(entry);
+    for (const mark of this.marks.querySelectorAll(".mark")) {
+      setAttribute(mark, "aria-current", Number(mark.dataset.index) === index && "true");
+    }
+    this.#showScores(entry, epochs);
     this.element.hidden = isAlone && !this.scores.childElementCount;
   }
 
-  #showScores({ miou, dice }) {
-    const isKnown = (miou ?? dice ?? null) !== null;
-    const figure = (name, value) => el("div", {}, [el("dt", { text: name }), el("dd", { text: scoreText(value) })]);
+  /** The room of the figures stays when one epoch has none, so that the slider does not jump. */
+  #showScores({ miou, dice }, epochs) {
+    const isKnown = epochs.some((entry) => (entry.miou ?? entry.dice ?? null) !== null);
+    const figure = (name, value) =>
+      el("div", {}, [el("dt", { text: name }), el("dd", { text: scoreText(value) })]);
     this.scores.replaceChildren(...(isKnown ? [figure("IoU", miou), figure("Dice", dice)] : []));
     this.scores.title = "Of this image at this epoch";
   }
@@ -120,9 +127,9 @@ export class EpochBar {
     const buttons = epochs.flatMap((entry, index) => {
       const role = epochRole(entry);
       if (!role) return [];
-      const label = `${role}: epoch ${entry.epoch}`;
+      const label = `Epoch ${entry.epoch}, ${role}`;
       const mark = el("button", {
-        type: "button", class: "mark", "aria-label": label, title: label, "data-role": role,
+        type: "button", class: "mark", "aria-label": label, title: label, "data-index": index,
         on: { click: () => this.act.showIndex(index) },
       }, [entry.is_best && picture("best"), entry.is_champion && picture("champion")].filter(Boolean));
       mark.style.setProperty("--at", index / Math.max(1, epochs.length - 1));

@@ -11,7 +11,7 @@ export const NOT_LOADED = {
   photo: "The photo could not be loaded. Reload the page.",
   truth: "Ground truth could not be loaded. Reload the page.",
   prediction: "Prediction could not be loaded. Reload the page.",
-  errors: "Errors need the ground truth and a prediction. Reload the page.",
+  errors: "Errors need ground truth and prediction. Reload the page.",
 };
 
 export const SIZES_DIFFER = "Ground truth and prediction differ in size, so they cannot be compared.";
@@ -47,9 +47,15 @@ export function shareText(count, pixels) {
   return `${percent < 10 ? percent.toFixed(2) : percent.toFixed(1)}\u202f%`;
 }
 
-/** What goes with an epoch in words, "Best, Champion"; nothing for most. */
+/** What goes with an epoch in words, "best, champion"; nothing for most. */
 export function epochRole({ is_best: isBest, is_champion: isChampion }) {
-  return [isBest && "Best", isChampion && "Champion"].filter(Boolean).join(", ");
+  return [isBest && "best", isChampion && "champion"].filter(Boolean).join(", ");
+}
+
+/** An epoch as a pane's title names it: "epoch 9, best"; nothing where there is only one. */
+export function epochCaption(epochs, index) {
+  if (epochs.length < 2) return "";
+  return [`epoch ${epochs[index].epoch}`, epochRole(epochs[index])].filter(Boolean).join(", ");
 }
 
 /**
@@ -70,11 +76,11 @@ export function scoreCurve(epochs) {
 }
 
 /**
- * How thick an outline has to be, in pixels of the label map, to look about two CSS pixels wide.
+ * How thick an outline has to be, in pixels of the label map, to look about three CSS pixels wide.
  * `labelScale`: CSS pixels per pixel of the label map.
  */
 export function outlineThickness(labelScale) {
-  return Math.min(8, Math.max(1, Math.round(2 / labelScale)));
+  return Math.min(8, Math.max(1, Math.round(3 / labelScale)));
 }
 
 const KEYS = {

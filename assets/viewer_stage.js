@@ -55,14 +55,14 @@ export class Stage {
   }
 
   /**
-   * What to draw: `{photo, width, height, overlays, notes, opacity, isOutline}`. The view is kept
-   * while the photo's size stays the same.
+   * What to draw: `{photo, width, height, overlays, notes, caption, opacity, isOutline}`. The view is
+   * kept while the photo's size stays the same; `caption` is what the predictions' titles add.
    */
   setScene(scene) {
     const isOtherSize = scene.width !== this.scene?.width || scene.height !== this.scene?.height;
     this.scene = scene;
     this.element.style.setProperty("--photo-ratio", `${scene.width} / ${scene.height}`);
-    for (const pane of this.panes) this.#showNote(pane);
+    for (const pane of this.panes) this.#showWords(pane);
     if (isOtherSize) this.fit();
     this.draw();
   }
@@ -180,20 +180,24 @@ export class Stage {
 
   #buildPane({ id, kinds, title, key }) {
     const canvas = el("canvas", { class: "picture", role: "img", "aria-label": title });
+    const about = el("span", { class: "about" });
     const name = el(
       "button",
-      { class: "title", type: "button", title: "Enlarge or go back", on: { click: () => this.onEnlarge(id) } },
-      [...(key ? [el("kbd", { text: key })] : []), el("span", { text: title })],
+      { class: "title", type: "button", title: "Enlarge or go back" },
+      [...(key ? [el("kbd", { text: key })] : []), el("span", { text: title }), about],
     );
     const note = el("p", { class: "note", role: "status", hidden: true });
+    name.addEventListener("click", () => this.onEnlarge(id));
     const element = el("figure", { class: "pane", "data-testid": `pane-${id}` }, [canvas, name, note]);
     this.#listen(canvas);
-    const pane = { id, kinds, element, canvas, note, name };
-    if (this.scene) this.#showNote(pane);
+    const pane = { id, kinds, element, canvas, note, about };
+    if (this.scene) this.#showWords(pane);
     return pane;
   }
 
-  #showNote({ kinds, note }) {
+  #showWords({ kinds, note, about }) {
+    const isOfEpoch = kinds.includes("prediction") || kinds.includes("errors");
+    about.textContent = isOfEpoch ? this.scene.caption : "";
     const text = kinds.map((kind) => this.scene.notes[kind]).find(Boolean) ?? "";
     note.textContent = text;
     setAttribute(note, "hidden", !text);
@@ -254,7 +258,8 @@ export class Stage {
       moveTo((event.clientX - box.left) / box.width);
     });
     divider.addEventListener("keydown", ({ key }) => {
-      if (key === "ArrowLeft" || key === "ArrowRight") moveTo(this.swipeAt + (key === "ArrowLeft" ? -0.02 : 0.02));
+      if (key === "ArrowLeft") moveTo(this.swipeAt - 0.02);
+      if (key === "ArrowRight") moveTo(this.swipeAt + 0.02);
     });
     return divider;
   }

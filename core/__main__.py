@@ -7,7 +7,7 @@ to standard error. The exit code is 0 only on success.
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,7 +88,7 @@ def worker(
     embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
 ) -> None:
     """Be a worker process: carry out queued runs and jobs."""
-    from core.worker.supervisor import run_worker  # its sibling rooms must not load it
+    from core.worker.supervisor import run_worker  # only a worker needs it
 
     run_worker(open_home(), once=once, embedded=embedded)
 
@@ -251,7 +251,7 @@ def _progress_line() -> Callable[[Run], None]:
 
 
 @contextmanager
-def _spoken_errors() -> Iterator[None]:
+def _spoken_errors() -> Generator[None]:
     try:
         yield
     except AppError as error:

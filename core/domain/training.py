@@ -68,16 +68,6 @@ class Preset:
     config: TrainingConfig
 
 
-PRESETS: dict[str, Preset] = {
-    "fast": Preset(
-        title="Fast",
-        description="DeepLabV3+ on EfficientNet-Lite0 with ImageNet weights at 256 px. "
-        "Trains on a laptop's processor in minutes; a good first answer.",
-        config=TrainingConfig(preset="fast"),
-    ),
-}
-
-
 def changed_config(config: TrainingConfig, changes: Mapping[str, str | int | float | bool]) -> TrainingConfig:
     """Give a copy with some keys changed; text values are read as the key's type.
 
@@ -172,3 +162,13 @@ def _kind_name(kind: type) -> str:
 def _in_range(key: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise FormatError(f"{key} must lie between {low:g} and {high:g}, not {value:g}.")
+
+
+PRESETS: dict[str, Preset] = {
+    "fast": Preset(
+        title="Fast",
+        description="DeepLabV3+ on EfficientNet-Lite0 with ImageNet weights at 256 px. "
+        "Trains on a laptop's processor in minutes; a good first answer.",
+        config=TrainingConfig(preset="fast"),
+    ),
+}

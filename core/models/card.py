@@ -1,4 +1,4 @@
-"""What a trained network says about itself: carried by checkpoints, exports and whoever predicts with them."""
+"""What a trained network says about itself; checkpoints and exports carry it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,8 @@ from typing import Any
 from core.domain.errors import FormatError
 from core.domain.labels import Category
 from core.models.preprocessing import Preprocessing, preprocessing_from_json, preprocessing_to_json
+
+CARD_KEY = "maskwright"  # the entry of an ONNX file's metadata that holds the card as JSON
 
 
 @dataclass(frozen=True)

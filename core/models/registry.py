@@ -1,4 +1,4 @@
-"""The architectures and encoders there are. Keys are written into databases and checkpoints: never rename one."""
+"""The architectures and encoders there are. Keys are in databases and checkpoints: never rename one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the network's logits to a label map and a confidence map of any size, without holding all classes at once."""
+"""From logits to a label map and its confidence at any size, without holding all classes at that size."""
 
 from collections.abc import Iterator
 

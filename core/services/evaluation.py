@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,12 @@ def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
     return max(measured, key=lambda e: (e.metrics[METRIC] or 0.0, -e.epoch), default=None)
 
 
+def best_of_project(store: Store, project_id: str) -> float | None:
+    """Give the highest validation foreground mIoU of all runs of a project, None without any."""
+    found = [best_epoch(runs.epochs(store, run.id)) for run in runs.list_of(store, project_id)]
+    return max((epoch.metrics[METRIC] or 0.0 for epoch in found if epoch), default=None)
+
+
 def resolve_epoch(store: Store, run: Run, wanted: str) -> Epoch:
     """Read "best", "last" or a number. Raises NotFound when the run has no such epoch."""
     done = runs.epochs(store, run.id)
@@ -111,7 +118,7 @@ def dataset_confusion(
     records = runs.records(store, run_id, epoch, split)
     if not records:
         return None
-    return np.sum([record.confusion for record in records], axis=0, dtype=np.int64)
+    return np.stack([record.confusion for record in records]).sum(axis=0, dtype=np.int64)
 
 
 def epoch_pictures(store: Store, run: Run, image_id: str, split: str = "valid") -> list[EpochPicture]:
@@ -266,11 +273,11 @@ def require_done(work: Job) -> Job:
     return work
 
 
-def _onnx(store: Store, run: Run, epoch: int) -> "str":
+def _onnx(store: Store, run: Run, epoch: int) -> Path:
     key = runs.onnx_key(store, run.id, epoch)
     if key is None:
         raise NotFound(f"Epoch {epoch} of “{run.name}” is not prepared for predictions yet.")
-    return str(store.blobs.local(key))
+    return store.blobs.local(key)
 
 
 def _images_of(store: Store, run: Run) -> list[Image]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def photo_file(store: Store, image_id: str, rendition: str) -> tuple[Path, str]:
     """Give the file and the media type of one rendition of a photo. Raises NotFound."""
     if rendition not in get_args(images.Rendition):
         raise NotFound(f"There is no rendition “{rendition}” of a photo.")
-    key, media_type = images.rendition(store, image_id, rendition)
+    key, media_type = images.rendition(store, image_id, cast("images.Rendition", rendition))
     return store.blobs.local(key), media_type
 
 

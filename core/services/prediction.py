@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,7 +59,7 @@ def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) ->
     key = runs.onnx_key(store, run.id, epoch)
     if key is None:
         raise NotFound(f"Epoch {epoch} of “{run.name}” is not prepared for predictions yet.")
-    prediction = inference.predict(open_model(str(store.blobs.local(key))), data)
+    prediction = inference.predict(open_model(store.blobs.local(key)), data, size_wh=photo.size_wh)
     sha256 = reading.content_sha256(data)
     images.keep_files(store, sha256, data, photo)
     classes = versions.get(store, run.data_version_id).categories
@@ -73,7 +74,7 @@ def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) ->
     for file_name, content in files.items():
         store.blobs.put(f"{folder}/{file_name}", content)
     links = [pictures.file_link(store, f"{folder}/{file_name}") for file_name in files]
-    share = inference.shares(prediction.label_map, tuple(c.name for c in classes))
+    share = inference.shares(prediction.label_map, classes)
     return PhotoPrediction(
         name, sha256, prediction.size_wh, prediction.label_map, share, classes, run.id, epoch, *links
     )
@@ -86,8 +87,6 @@ def mask_png(prediction: PhotoPrediction) -> bytes:
 
 def overlay_jpeg(prediction: PhotoPrediction, data: bytes) -> bytes:
     """Give the photo with the damage painted over it, at most 1600 px on the long side."""
-    import cv2
-
     rgb = reading.decode_rgb(data)
     scale = min(1.0, OVERLAY_SIDE / max(prediction.size_wh))
     size_wh = (round(prediction.size_wh[0] * scale), round(prediction.size_wh[1] * scale))

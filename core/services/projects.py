@@ -70,6 +70,12 @@ def create_sample(
         return ingest.ingest(store, project.id, dataset, author="sample", on_progress=on_progress)
 
 
+def queue_sample(store: Store, name: str = "Sample: car panels") -> tuple[Project, Job]:
+    """Make the sample project and queue the drawing of its photos."""
+    project = get_or_create(store, name)
+    return project, jobs.create(store, "sample", {"project_id": project.id}, project.id)
+
+
 def import_path(
     store: Store,
     project_id: str,

@@ -131,6 +131,7 @@ def start(store: Store, table: sa.Table, claim: Claim, process: Process) -> None
         "state": WorkState.RUNNING,
         "heartbeat_at": moment,
         "started_at": sa.func.coalesce(table.c.started_at, moment),
+        "failed_starts": 0,
         "pid": process.pid,
         "pid_started_ticks": process.started_ticks,
         "boot_id": process.boot_id,

@@ -1,4 +1,4 @@
-"""How a training process is set up before it computes. Free of torch: whoever spawns the process reads it too."""
+"""How a training process is set up before it computes. Free of torch: its spawner reads it too."""
 
 import ctypes
 import logging
@@ -27,7 +27,7 @@ def prepare_process(threads: int) -> None:
     import cv2
     import torch
 
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or _usable_cores()
     _keep_freed_memory()
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
@@ -35,7 +35,7 @@ def prepare_process(threads: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse the large blocks of a step instead of returning them: a training step is 1.13x faster."""
+    """Let glibc reuse a step's large blocks instead of returning them: a step is 1.13x faster."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -43,3 +43,10 @@ def _keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _usable_cores() -> int:
+    """Count the cores this process may use, which in a container are fewer than the machine has."""
+    if sys.platform.startswith("linux"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

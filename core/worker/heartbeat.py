@@ -4,10 +4,12 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.domain.errors import Cancelled, Fenced, StorageError
 from core.storage import lifecycle
@@ -15,6 +17,9 @@ from core.storage.lifecycle import Claim
 from core.storage.store import Store
 
 logger = logging.getLogger(__name__)
+
+OnProgress = Callable[[float, str], None]
+"""Called with the share done (0..1) and what is being done; raises Cancelled or Fenced to stop the work."""
 
 BEAT_SECONDS = 2.0
 LEAVE_SECONDS = 60.0  # for the batch under way, before the thread ends the process itself
@@ -91,7 +96,7 @@ class Heartbeat:
                 reached_at, written = time.monotonic(), progress
             except Fenced:
                 return self._leave_or_end("another attempt owns this work")
-            except (StorageError, sa.exc.SQLAlchemyError) as error:
+            except (StorageError, SQLAlchemyError) as error:
                 logger.warning("No heartbeat could be written: %s", error)
                 if time.monotonic() - reached_at > self._lost_after:
                     return self._leave_or_end("the database is out of reach")

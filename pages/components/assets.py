@@ -4,7 +4,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-import streamlit as st
+from streamlit.components import v2
 from streamlit.components.v2.types import ComponentRenderer
 
 ASSETS_FOLDER = Path(__file__).resolve().parents[2] / "assets"
@@ -40,7 +40,7 @@ def component(name: str, module: str) -> ComponentRenderer:
     Returns:
         The mounting command. Its ``data`` must hold ``assets_hash``, see `assets_hash`.
     """
-    return st.components.v2.component(
+    return v2.component(
         name, html="<div></div>", js=_LOADER.replace("__MODULE__", module), isolate_styles=True
     )
 

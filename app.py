@@ -1,0 +1,43 @@
+"""The one way in: `streamlit run app.py`. The server half starts the worker, the script half draws."""
+
+from pathlib import Path
+
+import streamlit as st
+
+PAGES = {
+    "": [
+        ("pages/home.py", "Project", ":material/space_dashboard:"),
+    ],
+    "Data": [
+        ("pages/images.py", "Images", ":material/photo_library:"),
+        ("pages/label.py", "Label", ":material/draw:"),
+    ],
+    "Model": [
+        ("pages/train.py", "Train", ":material/model_training:"),
+        ("pages/curves.py", "Curves", ":material/show_chart:"),
+        ("pages/review.py", "Review", ":material/compare:"),
+        ("pages/predict.py", "Predict", ":material/image_search:"),
+    ],
+}
+
+if __name__ == "__main__":  # the script: once per rerun
+    from pages.components.shell import choose_project
+
+    st.set_page_config(page_title="Maskwright", page_icon="assets/icon.svg", layout="wide")
+    st.logo("assets/logo.svg", icon_image="assets/icon.svg", size="large")
+    page = st.navigation(
+        {
+            section: [
+                st.Page(file, title=title, icon=icon, default=file == "pages/home.py")
+                for file, title, icon in pages
+            ]
+            for section, pages in PAGES.items()
+        }
+    )
+    choose_project()
+    page.run()
+else:  # the server: once per process
+    from core.api.lifespan import lifespan
+    from core.api.routes import ROUTES
+
+    app = st.App(Path(__file__), lifespan=lifespan, routes=ROUTES)

@@ -1,0 +1,114 @@
+// A grid of thumbnails: click opens a photo, the box in its corner selects it.
+// Data: {tiles: [{id, url, name, badge, tone, colors, caption}], selected: [ids], can_select}.
+// Out: trigger "open" (an id), state "selected" (ids).
+
+const STYLE = `
+  :host { display: block; }
+  .grid { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(156px, 1fr)); }
+  .tile { position: relative; border: 1px solid var(--st-border-color, #d8dde3); border-radius: 8px;
+    overflow: hidden; background: var(--st-secondary-background-color, #f4f6f8); }
+  .tile:has(input:checked) { outline: 2px solid var(--st-primary-color, #0b5fae); outline-offset: -1px; }
+  .open { display: block; width: 100%; padding: 0; border: 0; background: none; cursor: pointer;
+    text-align: left; color: inherit; font: inherit; }
+  .open:focus-visible { outline: 2px solid var(--st-primary-color, #0b5fae); outline-offset: -2px; }
+  img { display: block; width: 100%; aspect-ratio: 4 / 3; object-fit: cover;
+    background: var(--st-border-color, #d8dde3); }
+  .open:hover img { filter: brightness(1.06); }
+  .text { padding: 7px 9px 8px; font: 400 12px/1.35 var(--st-font, sans-serif);
+    color: var(--st-text-color, #17202b); }
+  .name { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; font-weight: 500; }
+  .row { display: flex; align-items: center; gap: 5px; margin-top: 3px; opacity: 0.78; min-height: 16px; }
+  .dot { width: 9px; height: 9px; border-radius: 50%; flex: none; box-shadow: 0 0 0 1px #0002; }
+  .mark { width: 7px; height: 7px; border-radius: 2px; flex: none; }
+  .mark.done { background: #009e73; } .mark.in_progress { background: #e69f00; }
+  .mark.unlabelled { background: transparent; box-shadow: inset 0 0 0 1.5px currentColor; opacity: 0.6; }
+  .spacer { flex: 1; }
+  .pick { position: absolute; top: 0; right: 0; padding: 9px; cursor: pointer; line-height: 0; }
+  .pick input { width: 18px; height: 18px; margin: 0; accent-color: var(--st-primary-color, #0b5fae);
+    opacity: 0.25; cursor: pointer; }
+  .tile:hover .pick input, .pick input:checked, .pick input:focus-visible { opacity: 1; }
+  @media (hover: none) { .pick input { opacity: 0.85; } }
+  @media (max-width: 560px) { .grid { grid-template-columns: repeat(2, 1fr); gap: 10px; } }
+`;
+
+const instances = new WeakMap();
+
+export function mount({ data, parentElement, setStateValue, setTriggerValue }) {
+  let instance = instances.get(parentElement);
+  if (!instance) {
+    parentElement.replaceChildren();
+    const style = document.createElement("style");
+    style.textContent = STYLE;
+    const grid = document.createElement("div");
+    grid.className = "grid";
+    grid.dataset.testid = "gallery";
+    parentElement.append(style, grid);
+    instance = { grid, shown: "", selected: new Set() };
+    instances.set(parentElement, instance);
+  }
+  const key = JSON.stringify(data);
+  if (instance.shown === key) return;
+  instance.shown = key;
+  const ids = new Set(data.tiles.map((tile) => tile.id));
+  instance.selected = new Set((data.selected ?? []).filter((id) => ids.has(id)));
+  instance.grid.replaceChildren(
+    ...data.tiles.map((tile) => drawTile(tile, data, instance, setStateValue, setTriggerValue)),
+  );
+}
+
+export function unmount(parentElement) {
+  instances.delete(parentElement);
+}
+
+function drawTile(tile, data, instance, setStateValue, setTriggerValue) {
+  const box = element("div", "tile");
+  const open = element("button", "open");
+  open.type = "button";
+  open.title = tile.name;
+  open.setAttribute("aria-label", `Open ${tile.name}, ${tile.badge}`);
+  open.addEventListener("click", () => setTriggerValue("open", tile.id));
+  const image = document.createElement("img");
+  image.loading = "lazy";
+  image.decoding = "async";
+  image.alt = "";
+  image.src = new URL(tile.url, document.baseURI).href;
+  const text = element("div", "text");
+  const name = element("div", "name");
+  name.textContent = tile.name;
+  const row = element("div", "row");
+  const mark = element("span", `mark ${tile.tone}`);
+  const badge = element("span", "");
+  badge.textContent = tile.badge;
+  row.append(mark, badge, element("span", "spacer"));
+  for (const color of tile.colors) {
+    const dot = element("span", "dot");
+    dot.style.background = color;
+    row.append(dot);
+  }
+  text.append(name, row);
+  open.append(image, text);
+  box.append(open);
+  if (data.can_select) box.append(drawPick(tile, instance, setStateValue));
+  return box;
+}
+
+function drawPick(tile, instance, setStateValue) {
+  const label = element("label", "pick");
+  const input = document.createElement("input");
+  input.type = "checkbox";
+  input.checked = instance.selected.has(tile.id);
+  input.setAttribute("aria-label", `Select ${tile.name}`);
+  input.addEventListener("change", () => {
+    if (input.checked) instance.selected.add(tile.id);
+    else instance.selected.delete(tile.id);
+    setStateValue("selected", [...instance.selected]);
+  });
+  label.append(input);
+  return label;
+}
+
+function element(name, className) {
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  return node;
+}

@@ -1,0 +1,143 @@
+/** The tool that draws polygons and cuts holes; the contract of tools is in tool_select.js. */
+
+import { covers, isTooSmall, newAnnotation, polygonOp } from "./annotations.js";
+import { clampPoint, distance, simplify } from "./geometry.js";
+import { drawHandle, drawLine } from "./marks.js";
+import { toScreen } from "./view.js";
+
+const CLOSE_REACH = 11;
+const DOUBLE_CLICK_MS = 350;
+
+/** Click corners or trace freehand; closes into a new object, or takes a hole out of one. */
+export class PolygonTool {
+  cursor = "crosshair";
+  #points = [];
+  #steps = [];
+  #pointer = null;
+  #trace = null;
+  #lastClick = null;
+
+  constructor(app, isSubtract = false) {
+    this.app = app;
+    this.isSubtract = isSubtract;
+  }
+
+  get isDrawing() {
+    return this.#points.length > 0;
+  }
+
+  down(point) {
+    if (!this.isSubtract && !this.app.canAdd()) return;
+    this.#trace = { from: point, points: [clampPoint(point.image, this.app.image)], isTracing: false };
+  }
+
+  move(point) {
+    this.#pointer = point;
+    if (!this.#trace) return;
+    this.#trace.isTracing ||= distance(this.#trace.from.screen, point.screen) > point.reach + 2;
+    this.#trace.points.push(clampPoint(point.image, this.app.image));
+    this.app.redraw();
+  }
+
+  up(point) {
+    const trace = this.#trace;
+    this.#trace = null;
+    if (!trace) return;
+    if (trace.isTracing) this.#addTrace(trace.points, point);
+    else this.#addClick(trace.from);
+  }
+
+  #addTrace(points, end) {
+    this.#add(simplify(points, 1 / this.app.view.scale));
+    if (this.#points.length > 2 && this.#isAtFirst(end)) this.finish();
+  }
+
+  #addClick(point) {
+    const last = this.#lastClick;
+    const isNear = last && distance(last.screen, point.screen) <= point.reach + 2;
+    if (isNear && point.time - last.time < DOUBLE_CLICK_MS) return this.finish();
+    if (this.#points.length > 2 && this.#isAtFirst(point)) return this.finish();
+    this.#lastClick = point;
+    this.#add([clampPoint(point.image, this.app.image)]);
+  }
+
+  #isAtFirst(point) {
+    const first = toScreen(this.app.view, this.#points[0]);
+    return distance(first, point.screen) <= CLOSE_REACH + point.reach - 4;
+  }
+
+  #add(points) {
+    this.#points.push(...points);
+    this.#steps.push(points.length);
+    this.app.draftChanged();
+  }
+
+  finish() {
+    if (!this.isDrawing) return;
+    const points = this.#points;
+    if (points.length < 3) return this.app.hint("A polygon needs at least three corners.");
+    this.discard();
+    const op = polygonOp(points, this.isSubtract);
+    if (isTooSmall(op)) return this.app.hint("Too small: that looked like an accident and was not kept.");
+    if (this.isSubtract) return this.app.subtract(op, points);
+    const made = newAnnotation(this.app.category.category_id, op, this.app.author);
+    this.app.commit([...this.app.annotations, made], { drawn: made.id });
+  }
+
+  /** Take back the last click or trace; false when there is none. */
+  stepBack() {
+    if (!this.isDrawing) return false;
+    this.#points.length -= this.#steps.pop();
+    this.#lastClick = null;
+    this.app.draftChanged();
+    return true;
+  }
+
+  discard() {
+    [this.#points, this.#steps, this.#trace, this.#lastClick] = [[], [], null, null];
+    this.app.draftChanged();
+  }
+
+  cancelStroke() {
+    this.#trace = null;
+    this.app.redraw();
+  }
+
+  leave() {
+    this.discard();
+    this.#pointer = null;
+  }
+
+  hover(point) {
+    this.#pointer = point;
+  }
+
+  key(name) {
+    if (name === "Backspace" || name === "Delete") return this.stepBack();
+    if (name === "Enter" && this.isDrawing) this.finish();
+    else if (name === "Escape" && this.isDrawing) this.discard();
+    else return false;
+    return true;
+  }
+
+  draw(context) {
+    const points = [...this.#points, ...(this.#trace?.isTracing ? this.#trace.points : [])];
+    if (points.length === 0) return;
+    const line = points.map((point) => toScreen(this.app.view, point));
+    const end = this.#pointer && !this.#trace?.isTracing ? this.#pointer.screen : null;
+    const color = this.isSubtract ? "#ffffff" : this.app.category.color;
+    drawLine(context, end ? [...line, end] : line, color, this.isSubtract);
+    const closes = end && this.#points.length > 2 && this.#isAtFirst(this.#pointer);
+    const corners = this.#points.length > 60 ? [line[0]] : line.slice(0, this.#points.length);
+    for (const [index, corner] of corners.entries()) {
+      const isFirst = index === 0;
+      drawHandle(context, corner, isFirst ? (closes ? 7 : 5) : 3, isFirst && closes ? color : "#ffffff");
+    }
+  }
+}
+
+/** The annotation a hole is meant for: the selected one, else the topmost under any of its corners. */
+export function targetOfHole(selected, shown, points) {
+  if (selected) return selected;
+  return shown.findLast((annotation) => points.some((point) => covers(annotation, point))) ?? null;
+}

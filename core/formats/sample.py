@@ -1,0 +1,44 @@
+"""A data set to try the app with: drawn photos of damaged car panels."""
+
+from functools import partial
+from pathlib import Path
+
+from core.domain.errors import StorageError
+from core.domain.labels import Split
+from core.formats.source import SourceAnnotation, SourceCategory, SourceDataset, SourceImage, read_photo
+from core.imaging.overlay import encode_jpeg
+from core.imaging.sample import CATEGORIES, draw_panel
+from core.storage.blobs import write_atomically
+
+SIZE_WH = (640, 480)
+QUALITY = 92
+PANELS: tuple[tuple[Split, int], ...] = (("train", 40), ("valid", 12), ("test", 8))
+
+
+def sample_dataset(folder: Path, seed: int = 0) -> SourceDataset:
+    """Draw 60 panels into a folder and give them with exact labels; the same seed, the same photos.
+
+    Raises:
+        StorageError: the disk is full.
+    """
+    splits: list[Split] = [split for split, panels in PANELS for _ in range(panels)]
+    images = tuple(_image(folder, index, seed, split) for index, split in enumerate(splits))
+    categories = (SourceCategory(name, wanted_id) for wanted_id, name in enumerate(CATEGORIES, start=1))
+    return SourceDataset(tuple(categories), images)
+
+
+def _image(folder: Path, index: int, seed: int, split: Split) -> SourceImage:
+    panel = draw_panel(index, seed, SIZE_WH)
+    name = f"{split}/panel_{index + 1:03d}.jpg"
+    try:
+        write_atomically(folder / name, encode_jpeg(panel.rgb, QUALITY))
+    except OSError as error:
+        raise StorageError(f"The sample photos cannot be written ({error.strerror}).") from error
+    return SourceImage(
+        name=name,
+        read=partial(read_photo, folder / name),
+        split=split,
+        annotations=tuple(SourceAnnotation(category, ops) for category, ops in panel.regions),
+        is_labelled=True,
+        drawn_size_wh=SIZE_WH,
+    )

@@ -1,0 +1,182 @@
+"""Checkpoints: the weights after an epoch, what they were trained with, and how to go on from them."""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import pickle
+import platform
+import zipfile
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.domain.errors import FormatError, StorageError
+from core.domain.training import TrainingConfig, config_from_json
+from core.models.card import ModelCard, card_from_json, card_to_json
+from core.models.registry import ENCODERS, build_model
+from core.training.learner import Learner
+from core.training.network import memory_format
+
+_PACKAGES = ("torch", "timm", "segmentation_models_pytorch", "lightning", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What a checkpoint says beside its weights. ``card.run`` is the ``meta`` that it was saved with."""
+
+    config: TrainingConfig
+    epoch: int  # 1 is the first
+    card: ModelCard
+    is_channels_last: bool
+    versions: Mapping[str, str]
+
+
+def save_checkpoint(path: Path, learner: Learner, epoch: int, meta: Mapping[str, Any]) -> None:
+    """Write ``path`` (.pt: weights, optimiser) and the ``.json`` beside it that describes it.
+
+    Each file is written beside its place, flushed to disk and moved over it, the .pt first, so a
+    reader who finds the .json finds both whole. There is no scheduler and no random state to keep:
+    the loop derives both from (seed, epoch, step).
+
+    Args:
+        epoch: how many epochs these weights have seen.
+        meta: plain JSON values of the caller, e.g. the run's id and the epoch's metrics.
+
+    Raises:
+        StorageError: the disk refused; an older file of that name is still whole.
+    """
+    document = _document(learner, epoch, meta)
+    state = {
+        "document": json.dumps(document),
+        "model": learner.network.module.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+    }
+    with replacing(path) as beside:
+        torch.save(state, beside)
+    document["sha256"] = _sha256(path)
+    with replacing(path.with_suffix(".json")) as beside:
+        beside.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def load_checkpoint(path: Path, learner: Learner) -> Learner:
+    """Give the learner to go on with after this checkpoint: its weights, optimiser, layout and epochs.
+
+    The learner that was handed in shares the weights and is not to be used any more.
+
+    Raises:
+        FormatError: the file is damaged, or of a run with another configuration.
+    """
+    state = _load(path)
+    meta = _meta(path, state)
+    if (meta.config, meta.card.categories) != (learner.config, learner.data.categories):
+        raise FormatError(f"{path.name} belongs to a run with other settings; training cannot go on from it.")
+    module = learner.network.module
+    module.to(memory_format=memory_format(meta.is_channels_last))
+    with _translated(path):
+        module.load_state_dict(state["model"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+    network = dataclasses.replace(learner.network, is_channels_last=meta.is_channels_last)
+    return dataclasses.replace(learner, network=network, epochs_done=meta.epoch)
+
+
+def load_weights(path: Path) -> tuple[nn.Module, CheckpointMeta]:
+    """Build the network of a checkpoint on the CPU, ready to evaluate or export.
+
+    Raises:
+        FormatError: the file is damaged or of another version of the program.
+        UnknownChoice: its model or encoder is not in the registry (any more).
+    """
+    state = _load(path)
+    meta = _meta(path, state)
+    config = meta.config
+    model = build_model(config.model, config.encoder, "none", meta.card.num_classes)
+    with _translated(path):
+        model.load_state_dict(state["model"])
+    return model.to(memory_format=memory_format(meta.is_channels_last)).eval(), meta
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Give a path beside ``path`` to write to; flush it and move it over when the block ends well.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path.name} could not be saved: {error}. Is the disk full?") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _document(learner: Learner, epoch: int, meta: Mapping[str, Any]) -> dict[str, Any]:
+    packaged = ENCODERS[learner.config.encoder].packaged
+    card = dataclasses.replace(learner.network.card, run=meta)
+    return {
+        "config": dataclasses.asdict(learner.config),
+        "epoch": epoch,
+        "card": card_to_json(card),
+        "is_channels_last": learner.network.is_channels_last,
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
+        "start_weights": dataclasses.asdict(packaged)
+        if packaged is not None and learner.config.encoder_weights != "none"
+        else learner.config.encoder_weights,
+    }
+
+
+def _load(path: Path) -> dict[str, Any]:
+    with _translated(path):
+        description = path.with_suffix(".json")
+        if description.is_file() and json.loads(description.read_text("utf-8"))["sha256"] != _sha256(path):
+            raise ValueError("its bytes are not those that were saved")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not {"document", "model", "optimizer"} <= state.keys():
+            raise ValueError("it is no checkpoint of this program")
+        return state
+
+
+def _meta(path: Path, state: Mapping[str, Any]) -> CheckpointMeta:
+    with _translated(path):
+        document = json.loads(state["document"])
+        return CheckpointMeta(
+            config=config_from_json(document["config"]),
+            epoch=int(document["epoch"]),
+            card=card_from_json(document["card"]),
+            is_channels_last=bool(document["is_channels_last"]),
+            versions=document["versions"],
+        )
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Generator[None]:
+    """Turn what reading a damaged file raises into a sentence for the user."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise _damaged(path, error) from error
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return FormatError(f"The checkpoint {path.name} cannot be used: {reason[:200]}. Choose another epoch.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

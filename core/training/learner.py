@@ -1,0 +1,135 @@
+"""What a run trains: the network, its optimiser and the data, built from the configuration."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+
+from core.domain.errors import pick
+from core.domain.training import TrainingConfig
+from core.models.card import ModelCard
+from core.models.registry import ENCODERS, build_model, preprocessing_of
+from core.training.dataset import TrainingData, batch_count
+from core.training.losses import LOSSES
+from core.training.network import Network, memory_format, open_fabric
+
+logger = logging.getLogger(__name__)
+
+_TIMED_IMAGES = 2
+_TIMED_STEPS = 2
+_FIRST_RATE_SHARE = 1 / 25
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A training under way. ``epochs_done`` is what its weights have seen: 0, or more after a resume."""
+
+    config: TrainingConfig
+    data: TrainingData
+    network: Network
+    fabric: Fabric = field(repr=False)
+    optimizer: torch.optim.Optimizer = field(repr=False)
+    epochs_done: int = 0
+
+    @property
+    def batches(self) -> int:
+        """Training batches per epoch."""
+        return batch_count(len(self.data.train), self.config.batch_size)
+
+
+def build_learner(config: TrainingConfig, data: TrainingData, *, is_deterministic: bool = False) -> Learner:
+    """Build a network and its optimiser, with the weights it starts from.
+
+    The memory layout is the faster of the two over a few timed steps; ``is_deterministic`` takes
+    it from the encoder's kind instead, so that two runs of one seed are equal to the last bit on
+    one kind of processor.
+
+    Raises:
+        UnknownChoice: the model, encoder, start weights or loss is not in its registry.
+        WeightsMissing: the pretrained weights cannot be had.
+    """
+    loss = pick(LOSSES, config.loss, kind="loss").build()
+    card = ModelCard(data.categories, preprocessing_of(config.encoder, config.size))
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, config.encoder, config.encoder_weights, card.num_classes)
+    fabric = open_fabric()
+    is_channels_last = (
+        ENCODERS[config.encoder].is_depthwise
+        if is_deterministic
+        else _is_channels_last_faster(model, fabric, config.size)
+    )
+    module = fabric.setup_module(model.to(memory_format=memory_format(is_channels_last)))
+    network = Network(module, card, loss, config.batch_size, is_channels_last, fabric.device)
+    return Learner(config, data, network, fabric, build_optimizer(module, config))
+
+
+def build_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Build AdamW with two groups: the pretrained ``encoder``, if there is one, and all the rest."""
+    groups: dict[str, list[nn.Parameter]] = {"encoder": [], "decoder": []}
+    for name, parameter in module.named_parameters():
+        groups["encoder" if "encoder" in name.split(".") else "decoder"].append(parameter)
+    peaks = {"encoder": config.encoder_learning_rate, "decoder": config.decoder_learning_rate}
+    return torch.optim.AdamW(
+        [
+            {"params": group, "lr": peaks[name], "peak": peaks[name]}
+            for name, group in groups.items()
+            if group
+        ],
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def set_learning_rates(learner: Learner, step: int) -> float:
+    """Set each group's rate for a step (0 is the first of the run); give the decoder's.
+
+    The rate is a function of the step among all planned ones, so a resumed run goes on with it.
+    """
+    total = learner.config.epochs * learner.batches
+    share = one_cycle(step, total, learner.config.warmup_share)
+    for group in learner.optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+    return learner.optimizer.param_groups[-1]["lr"]
+
+
+def one_cycle(step: int, total: int, warmup_share: float) -> float:
+    """Give the share of the peak rate: up from 1/25 along a cosine, then down to 0.
+
+    Each step is taken at its middle, so neither the first nor the last has a rate of 0.
+    """
+    position = (step + 0.5) / total
+    if position < warmup_share:
+        rise = (1 - math.cos(math.pi * position / warmup_share)) / 2
+        return _FIRST_RATE_SHARE + (1 - _FIRST_RATE_SHARE) * rise
+    rest = (position - warmup_share) / (1 - warmup_share)
+    return (1 + math.cos(math.pi * min(rest, 1.0))) / 2
+
+
+def _is_channels_last_faster(model: nn.Module, fabric: Fabric, size: int) -> bool:
+    seconds = {is_last: _timed_step(model, fabric, size, is_last) for is_last in (True, False)}
+    logger.info(
+        "a step takes %.0f ms in channels_last, %.0f ms in NCHW", 1e3 * seconds[True], 1e3 * seconds[False]
+    )
+    return seconds[True] <= seconds[False]
+
+
+def _timed_step(model: nn.Module, fabric: Fabric, size: int, is_channels_last: bool) -> float:
+    """Give the seconds of the fastest of a few steps on a copy, after one to warm up."""
+    layout = memory_format(is_channels_last)
+    trial = fabric.setup_module(copy.deepcopy(model).to(memory_format=layout)).train()
+    images = torch.zeros(_TIMED_IMAGES, 3, size, size, device=fabric.device).to(memory_format=layout)
+    seconds: list[float] = []
+    for _ in range(1 + _TIMED_STEPS):
+        started = time.perf_counter()
+        fabric.backward(trial(images).mean())
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])

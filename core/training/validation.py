@@ -1,0 +1,111 @@
+"""Measuring a network on whole photos at their own resolution: the one path of epochs and evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.domain.training import LabelledPhoto, VersionItem
+from core.imaging.confusion import confusion_matrix
+from core.models.preprocessing import network_image
+from core.models.upsampling import predict_map
+from core.training.dataset import Cache, ReadItem, network_labels, truth_of
+from core.training.network import Network, network_input, network_truth
+from core.training.progress import OnBatch, Pace, Progress
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """How a network did on one photo.
+
+    loss: at the network's size. confusion: int64 (C, C), rows = truth, at the original size.
+    label_map: uint8 (H, W), original size. confidence: uint8 (h, w), long side at most 1024: the
+    winning class's probability times 255.
+    """
+
+    image_id: str
+    loss: float
+    confusion: NDArray[np.int64] = field(repr=False)
+    label_map: NDArray[np.uint8] = field(repr=False)
+    confidence: NDArray[np.uint8] = field(repr=False)
+
+
+OnImage = Callable[[ImageResult], None]
+
+
+def validate(
+    network: Network,
+    items: Sequence[VersionItem],
+    read_item: ReadItem,
+    on_batch: OnBatch,
+    *,
+    epoch: int,
+    cache: Cache | None = None,
+) -> Iterator[ImageResult]:
+    """Measure a network on photos, one result after the other in the order of the items.
+
+    The logits are upsampled to the photo's original size and compared with the annotations painted
+    at that size; nothing but the network's input is ever resized.
+
+    Args:
+        cache: the same items' pixels at the network's size, to save decoding them; it holds
+            exactly what is decoded without it.
+        epoch: only for ``on_batch``.
+
+    Raises:
+        ImageError: a photo cannot be read.
+    """
+    pace = Pace()
+    starts = range(0, len(items), network.batch_size)
+    for number, start in enumerate(starts, start=1):
+        photos = [read_item(item) for item in items[start : start + network.batch_size]]
+        truths = [truth_of(photo, _class_index(network)) for photo in photos]
+        images, labels = _at_network_size(network, photos, truths, cache, start)
+        logits, losses = _forward(network, images, labels)
+        for photo, truth, logit, loss in zip(photos, truths, logits, losses, strict=True):
+            yield _image_result(photo.image_id, truth, logit, loss)
+        pace.images += len(photos)
+        on_batch(Progress("validate", epoch, number, len(starts), pace.images_per_second))
+
+
+def _at_network_size(
+    network: Network,
+    photos: Sequence[LabelledPhoto],
+    truths: Sequence[NDArray[np.uint8]],
+    cache: Cache | None,
+    start: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if cache is not None:
+        rows = slice(start, start + len(photos))
+        return cache.images[rows].copy(), cache.labels[rows].copy()
+    size = network.card.preprocessing.size
+    images = np.stack([network_image(photo.data, size) for photo in photos])
+    return images, np.stack([network_labels(truth, size) for truth in truths])
+
+
+def _forward(
+    network: Network, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], list[float]]:
+    """Give the logits float32 (N, C, S, S) and each image's own loss."""
+    network.module.eval()
+    with torch.inference_mode():
+        logits: Tensor = network.module(network_input(network, images)).float()
+        truth = network_truth(network, labels)
+        losses = [float(network.loss(logits[i : i + 1], truth[i : i + 1])) for i in range(len(truth))]
+        return logits.contiguous().cpu().numpy(), losses
+
+
+def _image_result(
+    image_id: str, truth: NDArray[np.uint8], logits: NDArray[np.float32], loss: float
+) -> ImageResult:
+    label_map, confidence = predict_map(logits, (truth.shape[0], truth.shape[1]))
+    return ImageResult(image_id, loss, confusion_matrix(truth, label_map, len(logits)), label_map, confidence)
+
+
+def _class_index(network: Network) -> Mapping[int, int]:
+    return {c.category_id: i for i, c in enumerate(network.card.categories, start=1)}

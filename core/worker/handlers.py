@@ -1,0 +1,39 @@
+"""The jobs of the light lane: one function per kind."""
+
+from collections.abc import Callable
+from typing import Any
+
+from core.domain.errors import pick
+from core.domain.runs import Job
+from core.storage import jobs
+from core.storage.lifecycle import Claim
+from core.storage.store import Store
+from core.worker import evaluate, export, imports, samples
+from core.worker.heartbeat import Heartbeat, OnProgress
+
+Handler = Callable[[Store, Job, OnProgress], dict[str, Any]]
+
+HANDLERS: dict[str, Handler] = {
+    "import": imports.handle,
+    "sample": samples.handle,
+    "evaluate": evaluate.handle,
+    "export": export.handle,
+}
+
+
+def handle(store: Store, claim: Claim, heartbeat: Heartbeat) -> dict[str, Any]:
+    """Carry out one job; give the columns of its verdict.
+
+    Raises:
+        UnknownChoice: there is no handler of this kind.
+        Cancelled, Fenced: at the handler's next sign of progress.
+    """
+    job = jobs.get(store, claim.work_id)
+    handler = pick(HANDLERS, job.kind, kind="job")
+
+    def on_progress(share: float, message: str) -> None:
+        heartbeat.report({"share": share, "message": message})
+        heartbeat.check()
+
+    result = handler(store, job, on_progress)
+    return {"result": result, "progress": {"share": 1.0, "message": ""}}

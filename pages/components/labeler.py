@@ -1,0 +1,117 @@
+"""The Python half of the label canvas (assets/labeler.js).
+
+Labels do not pass through a rerun: the canvas reads them from ``data`` when they are newer than its
+own and saves them itself with ``PUT save_url``. Python only hears that the user wants another image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from core.domain.labels import Annotation, Category, ImageState, annotation_to_json
+from pages.components.assets import assets_hash, component
+
+Destination = Literal["next", "previous", "done_next"]
+
+_mount = component("maskwright_labeler", "labeler.js")
+
+
+@dataclass(frozen=True)
+class LabelerImage:
+    """The photo on the canvas.
+
+    ``url`` is the full resolution, ``view_url`` a smaller preview shown until that has come. Both are
+    signed and relative to the app's root, such as ``img/….jpg?…``. ``width`` and ``height`` are those
+    of the full resolution, in pixels.
+    """
+
+    id: str
+    name: str
+    url: str
+    view_url: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class LabelerEvent:
+    """The user wants to leave ``image_id``; everything drawn on it is saved, as revision ``rev``.
+
+    ``done_next`` means the image was also saved as done.
+    """
+
+    to: Destination
+    image_id: str
+    rev: int
+
+
+def labeler(
+    *,
+    key: str,
+    image: LabelerImage,
+    rev: int,
+    state: ImageState,
+    annotations: Sequence[Annotation],
+    categories: Sequence[Category],
+    save_url: str,
+    preload: Sequence[str] = (),
+    position: str = "",
+    has_previous: bool = False,
+    has_next: bool = False,
+    author: str = "",
+    readonly: bool = False,
+    height: int | None = None,
+) -> LabelerEvent | None:
+    """Show the label canvas and give what the user asked for since the last run.
+
+    Args:
+        key: the same one for every image, so that tool, zoom settings and focus stay.
+        image: the photo.
+        rev: the revision of ``annotations``; the canvas keeps its own when it has a newer one.
+        state: how far its labelling has come.
+        annotations: in painting order, last on top.
+        categories: in palette order; the first nine have the keys 1 to 9.
+        save_url: where the canvas puts changes; signed, relative to the app's root.
+        preload: full resolution URLs of the images likely to come next.
+        position: where the image stands in the queue, such as "12 / 60".
+        has_previous: whether there is an image before it.
+        has_next: whether there is one after it.
+        author: written into new annotations.
+        readonly: look, do not touch.
+        height: of the whole canvas in CSS pixels; None fills the window.
+
+    Returns:
+        The event of this run, None in every other run.
+    """
+    data = {
+        "assets_hash": assets_hash(),
+        "image": asdict(image),
+        "rev": rev,
+        "state": state.value,
+        "annotations": [annotation_to_json(annotation) for annotation in annotations],
+        "categories": [asdict(category) for category in categories],
+        "save_url": save_url,
+        "preload": list(preload),
+        "position": position,
+        "has_previous": has_previous,
+        "has_next": has_next,
+        "author": author,
+        "readonly": readonly,
+        "height": height,
+    }
+    result = _mount(key=key, data=data, on_navigate_change=_take_note)
+    return _event(result.get("navigate"))
+
+
+def _take_note() -> None:
+    """Streamlit hands a trigger on only where it has a callback; the page reads the return value."""
+
+
+def _event(value: object) -> LabelerEvent | None:
+    if not isinstance(value, Mapping):
+        return None
+    sent: Mapping[str, Any] = value
+    to = sent.get("to")
+    if to not in get_args(Destination):
+        return None
+    return LabelerEvent(to=to, image_id=str(sent.get("image_id", "")), rev=int(sent.get("rev", 0)))

@@ -1,0 +1,68 @@
+"""What every page stands in: the project everyone works on, errors as sentences, empty states."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from core.domain.errors import AppError
+from core.domain.images import Project
+from core.services import projects
+from core.services.home import open_home
+
+PROJECT = "project"
+WANTED = "project_wanted"
+
+
+def choose_project() -> None:
+    """Draw the choice of the project in the sidebar; nothing while there is none."""
+    everything = {project.id: project.name for project in projects.list_all(open_home())}
+    if not everything:
+        return
+    wanted = st.session_state.pop(WANTED, None) or st.session_state.get(PROJECT)
+    wanted = wanted or _from_address(everything)
+    st.session_state[PROJECT] = wanted if wanted in everything else list(everything)[-1]
+    st.sidebar.selectbox("Project", list(everything), format_func=everything.__getitem__, key=PROJECT)
+    st.query_params[PROJECT] = everything[st.session_state[PROJECT]]
+
+
+def current_project() -> Project:
+    """Give the chosen project; without one, send the visitor to the start page and stop."""
+    project_id = st.session_state.get(PROJECT)
+    if project_id is None:
+        empty_state("There is no project yet", "Everything begins with one: your own, or the sample project.")
+        st.page_link("pages/home.py", label="Go to the start page", icon=":material/arrow_forward:")
+        st.stop()
+    return projects.get(open_home(), project_id)
+
+
+def open_project(project_id: str) -> None:
+    """Make a project the chosen one, at the next run of the script."""
+    st.session_state[WANTED] = project_id
+
+
+def author() -> str:
+    """Give the name to put on what the visitor saves; empty where nobody is logged in."""
+    return str(st.user.get("email", "") or "") if st.user else ""
+
+
+def empty_state(title: str, text: str, icon: str = ":material/inbox:") -> None:
+    """Say that there is nothing here yet and what to do about it."""
+    with st.container(border=True, horizontal_alignment="center", gap="small"):
+        st.markdown(f"### {icon}", text_alignment="center")
+        st.markdown(f"**{title}**", text_alignment="center")
+        st.caption(text, text_alignment="center")
+
+
+@contextmanager
+def shown_errors() -> Generator[None]:
+    """Show an error that carries a sentence; all others stay visible as the bugs they are."""
+    try:
+        yield
+    except AppError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def _from_address(everything: dict[str, str]) -> str | None:
+    name = st.query_params.get(PROJECT)
+    return next((project_id for project_id, title in everything.items() if title == name), None)

@@ -1,0 +1,160 @@
+"""Drop photos, see the damage, take the result along, mark what was missed."""
+
+import streamlit as st
+
+from core.domain.errors import AppError
+from core.domain.runs import Run
+from core.services import evaluation, prediction, training
+from core.services.home import open_home
+from core.services.prediction import PhotoPrediction
+from pages.components.jobs import warn_without_worker
+from pages.components.shell import author, current_project, empty_state, shown_errors
+from pages.components.sketch import sketch_strokes
+from pages.components.viewer import ViewerClass, ViewerEpoch, ViewerImage, viewer
+
+TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "tif", "tiff", "bmp", "mpo"]
+
+store = open_home()
+project = current_project()
+
+
+@st.cache_data(max_entries=24, show_spinner="Looking for damage…")
+def predicted(_run: Run, run_id: str, epoch: int, name: str, data: bytes) -> PhotoPrediction:
+    """Predict one photo, once per checkpoint."""
+    return prediction.predict_photo(store, _run, epoch, name, data)
+
+
+def wait_until_ready(run: Run, epoch: int) -> None:
+    """Have the checkpoint exported, and stop the page until it is."""
+    job = evaluation.prepare(store, run, epoch)
+
+    @st.fragment(run_every="1s")
+    def waiting() -> None:
+        now = evaluation.job(store, job.id)
+        if now.state.is_final:
+            with shown_errors():
+                evaluation.require_done(now)
+                st.rerun()
+            return
+        st.info("The model is being prepared for predictions.", icon=":material/hourglass_top:")
+        warn_without_worker(store)
+
+    waiting()
+    st.stop()
+
+
+def draw_result(found: PhotoPrediction, data: bytes) -> None:
+    """Show one photo with its damage, the shares and the downloads."""
+    stage, side = st.columns([3, 1], gap="medium")
+    with stage:
+        viewer(
+            key="viewer_predict",
+            image=ViewerImage(found.sha256, found.name, found.photo_link, *found.size_wh),
+            truth_url=None,
+            epochs=[ViewerEpoch(found.epoch, found.prediction_link, found.confidence_link)],
+            epoch=found.epoch,
+            classes=[ViewerClass(i, c.name, c.color) for i, c in enumerate(found.classes, start=1)],
+        )
+    with side:
+        st.markdown("**Share of the photo**")
+        for category in found.classes:
+            share = found.share.get(category.name, 0.0)
+            st.progress(min(1.0, share), f"{category.name}: {share:.1%}")
+        if not any(found.share.values()):
+            st.caption("No damage found.")
+        stem = found.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+        st.download_button(
+            "Mask (PNG)", lambda: prediction.mask_png(found), f"{stem}_mask.png", "image/png",
+            on_click="ignore", icon=":material/download:", width="stretch",
+            help="At the photo's own size; a pixel's value is its class index.",
+        )  # fmt: skip
+        st.download_button(
+            "Overlay (JPEG)", lambda: prediction.overlay_jpeg(found, data), f"{stem}_overlay.jpg",
+            "image/jpeg", on_click="ignore", icon=":material/download:", width="stretch",
+        )  # fmt: skip
+        st.download_button(
+            "COCO json", lambda: prediction.coco_json([found]), f"{stem}_coco.json", "application/json",
+            on_click="ignore", icon=":material/download:", width="stretch",
+        )  # fmt: skip
+
+
+def draw_sketch(found: PhotoPrediction, data: bytes) -> None:
+    """Let the visitor mark what was missed and put it into the labelling queue."""
+    box = st.expander("Mark what it missed", icon=":material/edit:", key="sketch_open", on_change="rerun")
+    with box:
+        if not box.open:
+            return
+        known = prediction.project_categories(found, project.categories)
+        if not known:
+            st.caption("This project has no class to mark yet.")
+            return
+        strokes, category_ids = sketch_strokes(found, data, list(known.values()))
+        if st.button("Save for labelling", disabled=not strokes, type="primary", icon=":material/save:"):
+            with shown_errors():
+                image_id = prediction.save_sketch(
+                    store, project.id, found, strokes, category_ids, author=author()
+                )
+                st.success("Saved as a draft; it waits in the labelling queue.", icon=":material/check:")
+                st.page_link(
+                    "pages/label.py", label="Finish it on the canvas", icon=":material/draw:",
+                    query_params={"image": image_id},
+                )  # fmt: skip
+
+
+st.title("Predict", anchor=False)
+try:
+    run, epoch = evaluation.checkpoint_to_show(store, project.id)
+except AppError as error:
+    empty_state("No model yet", str(error), ":material/model_training:")
+    st.page_link("pages/train.py", label="Train a model", icon=":material/model_training:")
+    st.stop()
+champion = evaluation.champion(store, project.id)
+st.caption(
+    f"{'Champion' if champion else 'Best epoch so far'}: {run.name}, epoch {epoch}, "
+    f"{len(training.data_version(store, run).categories)} classes. A pre-assessment, not a repair estimate."
+)
+if not evaluation.is_ready(store, run.id, epoch):
+    wait_until_ready(run, epoch)
+
+files = st.file_uploader("Photos", type=TYPES, accept_multiple_files=True, key="predict_files")
+if not files:
+    empty_state(
+        "Drop a photo above",
+        "The damage found is painted over it within a second.",
+        ":material/image_search:",
+    )
+    st.stop()
+
+results: list[tuple[PhotoPrediction, bytes]] = []
+for file in files:
+    data = file.getvalue()
+    try:
+        results.append((predicted(run, run.id, epoch, file.name, data), data))
+    except AppError as error:
+        st.error(f"{file.name}: {error}", icon=":material/error:")
+if results:
+    names = [found.name for found, _ in results]
+    at = 0
+    if len(results) > 1:
+        at = st.segmented_control(
+            "Photo",
+            range(len(results)),
+            format_func=names.__getitem__,
+            default=0,
+            label_visibility="collapsed",
+        )
+    draw_result(*results[at or 0])
+    draw_sketch(*results[at or 0])
+    if len(results) > 1:
+        st.dataframe(
+            [{"Photo": f.name, **{n: f"{s:.1%}" for n, s in f.share.items()}} for f, _ in results],
+            hide_index=True,
+        )
+        st.download_button(
+            "COCO json of all photos",
+            lambda: prediction.coco_json([found for found, _ in results]),
+            "predictions_coco.json",
+            "application/json",
+            on_click="ignore",
+            icon=":material/download:",
+        )

@@ -1,0 +1,509 @@
+"""The label canvas in a real browser: mouse, keyboard, touch, and a server that fails on demand."""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("MASKWRIGHT_CHROMIUM", "/usr/bin/chromium")
+ARGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+SQUARE = [(800, 800), (1600, 800), (1600, 1600), (800, 1600)]
+
+TO_SCREEN = """(canvas, [x, y]) => {
+  const box = canvas.getBoundingClientRect();
+  const { scale, offsetX, offsetY } = canvas.dataset;
+  return [box.left + Number(offsetX) + x * scale, box.top + Number(offsetY) + y * scale];
+}"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    port = free_port()
+    options = {
+        "server.port": port,
+        "server.address": "127.0.0.1",
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+    }
+    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    harness = ROOT / "tests" / "browser" / "harness_labeler.py"
+    command = [sys.executable, "-m", "streamlit", "run", str(harness), *flags]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield chromium
+        chromium.close()
+
+
+class Canvas:
+    """A page with the label canvas, addressed in image pixels."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.base = base
+
+    @property
+    def canvas(self) -> Locator:
+        return self.page.get_by_test_id("labeler-canvas")
+
+    def open(self, path: str = "/label") -> None:
+        self.page.goto(self.base + path)
+        self.wait_for_photo()
+
+    def wait_for_photo(self) -> None:
+        expect(self.canvas).to_have_attribute("data-photo", "full", timeout=15_000)
+        # The first frame after the style sheet has come gives the canvas its size and its view.
+        self.page.wait_for_function("(canvas) => canvas.width > 10", arg=self.canvas.element_handle())
+
+    def tell(self, **wish: object) -> dict[str, Any]:
+        return self.page.request.post(f"{self.base}/control", data=json.dumps(wish)).json()
+
+    def saved(self, image: str = "one") -> dict[str, Any]:
+        return self.page.request.get(f"{self.base}/labels/{image}").json()
+
+    def screen(self, x: float, y: float) -> tuple[float, float]:
+        left, top = self.canvas.evaluate(TO_SCREEN, [x, y])
+        return left, top
+
+    def click(self, *points: tuple[float, float], modifier: str | None = None) -> None:
+        if modifier:
+            self.page.keyboard.down(modifier)
+        for x, y in points:
+            self.page.mouse.click(*self.screen(x, y))
+        if modifier:
+            self.page.keyboard.up(modifier)
+
+    def drag(self, *points: tuple[float, float], steps: int = 6) -> None:
+        self.page.mouse.move(*self.screen(*points[0]))
+        self.page.mouse.down()
+        for x, y in points[1:]:
+            self.page.mouse.move(*self.screen(x, y), steps=steps)
+        self.page.mouse.up()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def draw_square(self) -> None:
+        self.press("p")
+        self.click(*SQUARE)
+        self.press("Enter")
+
+    def until(self, is_so: Callable[[dict[str, Any]], bool], image: str = "one") -> dict[str, Any]:
+        """Wait until the server holds labels of a kind, and give them."""
+        deadline = time.monotonic() + 6
+        while time.monotonic() < deadline:
+            saved = self.saved(image)
+            if is_so(saved):
+                return saved
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"The server still holds {json.dumps(self.saved(image))[:600]}")
+
+    def expect_state(self, text: str) -> None:
+        expect(self.page.get_by_test_id("save-state")).to_contain_text(text, timeout=8_000)
+
+
+def objects(saved: dict[str, Any]) -> list[dict[str, Any]]:
+    return saved["annotations"]
+
+
+def near(point: list[float], x: float, y: float, reach: float = 8) -> bool:
+    return abs(point[0] - x) <= reach and abs(point[1] - y) <= reach
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def canvas(context: BrowserContext, server: str) -> Iterator[Canvas]:
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    opened = Canvas(page, server)
+    opened.tell(do="reset")
+    opened.open()
+    yield opened
+    assert errors == []
+
+
+def test_a_polygon_is_on_the_server_as_soon_as_it_is_closed(canvas: Canvas) -> None:
+    canvas.press("p")
+    canvas.click(*SQUARE, SQUARE[0])
+
+    saved = canvas.until(lambda s: len(objects(s)) == 1)
+    made = objects(saved)[0]
+    assert saved["state"] == "in_progress"
+    assert (made["category_id"], made["source"], made["author"]) == (1, "drawn", "me")
+    assert [op["kind"] for op in made["ops"]] == ["polygon"]
+    assert all(near(p, *q) for p, q in zip(made["ops"][0]["points"], SQUARE, strict=True))
+    assert all(round(v, 1) == v for p in made["ops"][0]["points"] for v in p)
+    canvas.expect_state("Saved")
+
+
+def test_a_polygon_closes_by_double_click_and_forgets_its_last_corner_by_backspace(canvas: Canvas) -> None:
+    canvas.click(*SQUARE[:3], (3000, 400))
+    canvas.press("Backspace")
+    canvas.page.mouse.dblclick(*canvas.screen(*SQUARE[3]))
+
+    points = objects(canvas.until(lambda s: len(objects(s)) == 1))[0]["ops"][0]["points"]
+    assert len(points) == 4
+
+
+def test_quick_clicks_far_apart_are_corners_and_a_dot_is_no_object(canvas: Canvas) -> None:
+    canvas.click((800, 800), (801, 800), (1500, 900))
+    canvas.press("Escape")
+    canvas.press("f")
+    for _ in range(14):
+        canvas.page.mouse.move(*canvas.screen(1000, 1000))
+        canvas.page.mouse.wheel(0, -200)
+    canvas.page.wait_for_timeout(100)
+    canvas.click((1000, 1000), (1001.5, 1000), (1001.5, 1001.5))
+    canvas.press("Enter")
+
+    expect(canvas.page.get_by_test_id("hint")).to_contain_text("Too small")
+    assert canvas.saved()["rev"] == 0
+
+
+def test_dragging_with_the_polygon_tool_traces_a_simplified_outline(canvas: Canvas) -> None:
+    canvas.drag((1000, 1000), (1800, 1000), (1800, 1700), (1000, 1700), (1000, 1020), steps=25)
+
+    points = objects(canvas.until(lambda s: len(objects(s)) == 1))[0]["ops"][0]["points"]
+    assert 4 <= len(points) <= 12
+
+
+def test_brush_strokes_add_to_the_selected_object_and_the_eraser_takes_away(canvas: Canvas) -> None:
+    canvas.press("b", "2")
+    canvas.drag((1000, 1000), (2000, 1000))
+    canvas.drag((1000, 1200), (2000, 1200))
+    canvas.press("e")
+    canvas.drag((1500, 900), (1500, 1300))
+    canvas.press("b", "Enter")
+    canvas.drag((500, 500), (600, 500))
+
+    saved = canvas.until(lambda s: len(objects(s)) == 2)
+    first, second = objects(saved)
+    assert [(op["kind"], op["subtract"]) for op in first["ops"]] == [
+        ("brush", False), ("brush", False), ("brush", True)
+    ]
+    assert first["category_id"] == second["category_id"] == 2
+    assert first["ops"][0]["radius"] > 1
+
+
+def test_erasing_everything_removes_the_object(canvas: Canvas) -> None:
+    canvas.press("b")
+    canvas.drag((1000, 1000), (1100, 1000))
+    canvas.press("]", "]", "]", "e")
+    canvas.drag((980, 1000), (1120, 1000))
+
+    canvas.until(lambda s: s["rev"] == 2 and objects(s) == [])
+    expect(canvas.page.get_by_test_id("hint")).to_contain_text("erased")
+
+
+def test_a_hole_is_cut_into_the_object_under_it(canvas: Canvas) -> None:
+    canvas.draw_square()
+    canvas.press("s")
+    canvas.click((1000, 1000), (1300, 1000), (1300, 1300), (1000, 1300))
+    canvas.press("Enter")
+
+    made = objects(canvas.until(lambda s: s["rev"] == 2))[0]
+    assert [op["subtract"] for op in made["ops"]] == [False, True]
+
+
+def test_corners_are_dragged_inserted_and_deleted(canvas: Canvas) -> None:
+    canvas.draw_square()
+    canvas.press("v")
+    canvas.drag((1600, 1600), (2000, 1900))
+    points = objects(canvas.until(lambda s: s["rev"] == 2))[0]["ops"][0]["points"]
+    assert near(points[2], 2000, 1900)
+
+    canvas.click((1200, 800))
+    points = objects(canvas.until(lambda s: s["rev"] == 3))[0]["ops"][0]["points"]
+    assert len(points) == 5 and near(points[1], 1200, 800)
+
+    canvas.click((1200, 800), modifier="Alt")
+    points = objects(canvas.until(lambda s: s["rev"] == 4))[0]["ops"][0]["points"]
+    assert len(points) == 4
+
+
+def test_an_object_is_selected_moved_and_deleted(canvas: Canvas) -> None:
+    canvas.draw_square()
+    canvas.press("v", "Escape")
+    canvas.drag((1200, 1200), (1700, 1300))
+    points = objects(canvas.until(lambda s: s["rev"] == 2))[0]["ops"][0]["points"]
+    assert near(points[0], 1300, 900, reach=14)
+
+    canvas.press("Delete")
+    canvas.until(lambda s: s["rev"] == 3 and objects(s) == [])
+
+
+def test_undo_and_redo_go_stroke_by_stroke_and_are_saved(canvas: Canvas) -> None:
+    canvas.draw_square()
+    canvas.press("b", "2")
+    canvas.drag((2500, 1000), (3000, 1000))
+    canvas.drag((2500, 1200), (3000, 1200))
+    canvas.until(lambda s: s["rev"] >= 3)
+
+    canvas.press("Control+z")
+    canvas.until(lambda s: [len(o["ops"]) for o in objects(s)] == [1, 1])
+    canvas.press("Control+z", "Control+z")
+    canvas.until(lambda s: objects(s) == [])
+    expect(canvas.page.get_by_test_id("undo")).to_be_disabled()
+    canvas.press("Control+Shift+z", "Control+y")
+    canvas.page.get_by_test_id("redo").click()
+    canvas.until(lambda s: [len(o["ops"]) for o in objects(s)] == [1, 2])
+
+
+def test_a_number_key_chooses_the_category_and_changes_that_of_the_selected_object(canvas: Canvas) -> None:
+    canvas.press("3")
+    canvas.draw_square()
+    assert objects(canvas.until(lambda s: s["rev"] == 1))[0]["category_id"] == 3
+
+    canvas.press("v", "2")
+
+    assert objects(canvas.until(lambda s: s["rev"] == 2))[0]["category_id"] == 2
+    expect(canvas.page.get_by_test_id("category-2")).to_have_attribute("aria-checked", "true")
+
+
+def test_zooming_keeps_the_image_point_under_the_cursor(canvas: Canvas) -> None:
+    before = canvas.screen(2500, 1000)
+    canvas.page.mouse.move(*before)
+    scale = float(canvas.canvas.get_attribute("data-scale") or 0)
+
+    for _ in range(8):
+        canvas.page.mouse.wheel(0, -200)
+    canvas.page.wait_for_timeout(150)
+
+    after = canvas.screen(2500, 1000)
+    assert float(canvas.canvas.get_attribute("data-scale") or 0) > 5 * scale
+    assert after == pytest.approx(before, abs=0.01)
+
+
+def test_space_drag_pans_and_f_shows_the_whole_photo_again(canvas: Canvas) -> None:
+    before = canvas.screen(0, 0)
+    canvas.page.keyboard.down(" ")
+    canvas.drag((1000, 1000), (1400, 1300))
+    canvas.page.keyboard.up(" ")
+    canvas.page.wait_for_timeout(80)
+    assert canvas.screen(0, 0)[0] > before[0] + 20
+    assert canvas.saved()["rev"] == 0
+
+    canvas.press("f")
+    canvas.page.wait_for_timeout(80)
+
+    assert canvas.screen(0, 0) == pytest.approx(before, abs=0.01)
+
+
+def test_a_server_that_comes_back_gets_what_was_drawn_meanwhile(canvas: Canvas) -> None:
+    canvas.tell(do="down")
+    canvas.draw_square()
+    canvas.expect_state("Not saved, retrying")
+    canvas.press("b")
+    canvas.drag((2500, 1000), (3000, 1000))
+    canvas.tell(do="up")
+
+    canvas.until(lambda s: len(objects(s)) == 2)
+    canvas.expect_state("Saved")
+
+
+def test_unsent_changes_survive_the_page(canvas: Canvas) -> None:
+    canvas.tell(do="down")
+    canvas.draw_square()
+    canvas.expect_state("retrying")
+    canvas.page.goto("about:blank")
+    canvas.tell(do="up")
+
+    canvas.open()
+
+    canvas.until(lambda s: len(objects(s)) == 1)
+
+
+@pytest.mark.parametrize(("button", "expected"), [("keep-mine", "polygon"), ("take-theirs", "brush")])
+def test_when_somebody_else_saved_first_the_user_decides(canvas: Canvas, button: str, expected: str) -> None:
+    op = {"kind": "brush", "points": [[3000, 2000]], "radius": 90, "subtract": False}
+    hers = {"id": "hers", "category_id": 2, "ops": [op], "source": "drawn", "author": "Anna"}
+    canvas.tell(do="other", image="one", annotations=[hers])
+    canvas.draw_square()
+    expect(canvas.page.get_by_test_id("banner")).to_contain_text("Anna saved this photo")
+    canvas.expect_state("changed elsewhere")
+
+    canvas.page.get_by_test_id(button).click()
+
+    saved = canvas.until(lambda s: [o["ops"][0]["kind"] for o in objects(s)] == [expected])
+    assert saved["rev"] == (2 if button == "keep-mine" else 1)
+    canvas.expect_state("Saved")
+    expect(canvas.page.get_by_test_id("object")).to_have_count(1)
+
+
+def test_an_expired_link_says_so_and_keeps_the_work(canvas: Canvas) -> None:
+    canvas.tell(do="expire")
+    canvas.draw_square()
+
+    canvas.expect_state("link expired")
+    assert "maskwright.unsent.one" in canvas.page.evaluate("Object.keys(localStorage)")
+
+
+def test_the_next_photo_comes_only_after_the_last_change_is_saved(canvas: Canvas) -> None:
+    canvas.tell(do="down")
+    canvas.draw_square()
+    canvas.expect_state("retrying")
+    canvas.press("d")
+    canvas.page.wait_for_timeout(300)
+    assert canvas.tell(do="look")["events"] == []
+
+    canvas.tell(do="up")
+
+    expect(canvas.page.get_by_test_id("position")).to_have_text("2 / 3", timeout=8_000)
+    saved = canvas.saved("one")
+    assert (saved["state"], len(objects(saved))) == ("done", 1)
+    assert canvas.tell(do="look")["events"] == [{"to": "done_next", "image_id": "one", "rev": saved["rev"]}]
+    canvas.wait_for_photo()
+    canvas.press("ArrowLeft")
+    expect(canvas.page.get_by_test_id("position")).to_have_text("1 / 3")
+    expect(canvas.page.get_by_test_id("image-state")).to_have_text("Done")
+    expect(canvas.page.get_by_test_id("object")).to_have_count(1)
+
+
+def test_no_damage_saves_an_explicit_empty_label(canvas: Canvas) -> None:
+    canvas.page.get_by_test_id("no-damage").click()
+
+    expect(canvas.page.get_by_test_id("position")).to_have_text("2 / 3")
+    saved = canvas.saved("one")
+    assert (saved["state"], saved["annotations"], saved["rev"]) == ("done", [], 1)
+    canvas.wait_for_photo()
+    canvas.draw_square()
+    canvas.until(lambda s: len(objects(s)) == 1, "two")
+    expect(canvas.page.get_by_test_id("no-damage")).to_be_hidden()
+
+
+def test_drawing_reruns_no_script_and_streamlits_own_keys_stay_silent(canvas: Canvas) -> None:
+    canvas.canvas.focus()
+    before = canvas.tell(do="look")["script_runs"]
+
+    canvas.draw_square()
+    canvas.press("r", "c")
+    canvas.until(lambda s: s["rev"] == 1)
+    canvas.page.wait_for_timeout(400)
+
+    assert canvas.tell(do="look")["script_runs"] == before
+    expect(canvas.page.get_by_text("Clear caches")).to_have_count(0)
+
+
+def test_coming_from_the_first_page_and_going_back_keeps_the_labels(canvas: Canvas) -> None:
+    canvas.draw_square()
+    canvas.until(lambda s: s["rev"] == 1)
+    canvas.open("/label")
+    canvas.page.get_by_role("link", name="Home").first.click()
+    expect(canvas.page.get_by_role("heading", name="Home")).to_be_visible()
+
+    canvas.page.get_by_role("link", name="To the canvas").click()
+    canvas.wait_for_photo()
+
+    expect(canvas.page.get_by_test_id("object")).to_have_count(1)
+    expect(canvas.page.get_by_test_id("labeler")).to_have_count(1)
+
+
+def test_every_control_has_a_name_and_help_lists_the_keys(canvas: Canvas) -> None:
+    canvas.press("?")
+    expect(canvas.page.get_by_test_id("help-panel")).to_be_visible()
+    canvas.press("Escape")
+    expect(canvas.page.get_by_test_id("help-panel")).to_be_hidden()
+
+    buttons = canvas.page.get_by_test_id("labeler").locator("button, input")
+    named = "(all) => all.map((e) => e.ariaLabel || e.textContent.trim() || e.title)"
+    assert all(buttons.evaluate_all(named))
+    expect(canvas.page.get_by_test_id("tool-polygon")).to_have_attribute("aria-pressed", "true")
+
+
+def test_on_a_phone_one_finger_draws_and_two_fingers_zoom(browser: Browser, server: str) -> None:
+    size = {"width": 390, "height": 844}
+    context = browser.new_context(viewport=size, has_touch=True, is_mobile=True, device_scale_factor=2)
+    phone = Canvas(context.new_page(), server)
+    phone.tell(do="reset")
+    phone.open()
+    phone.page.get_by_test_id("tool-brush").tap()
+    session = context.new_cdp_session(phone.page)
+
+    def touch(kind: str, *fingers: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(fingers)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    start, end = phone.screen(1000, 1000), phone.screen(2000, 1500)
+    touch("touchStart", start)
+    for step in range(1, 6):
+        touch("touchMove", tuple(a + (b - a) * step / 5 for a, b in zip(start, end, strict=True)))
+    touch("touchEnd")
+    saved = phone.until(lambda s: len(objects(s)) == 1)
+    stroke = objects(saved)[0]["ops"][0]
+    assert near(stroke["points"][0], 1000, 1000, 12) and near(stroke["points"][-1], 2000, 1500, 12)
+
+    scale = float(phone.canvas.get_attribute("data-scale") or 0)
+    x, y = phone.screen(2000, 1500)
+    touch("touchStart", (x - 30, y))
+    touch("touchStart", (x - 30, y), (x + 30, y))
+    for spread in (40, 60, 90):
+        touch("touchMove", (x - spread, y), (x + spread, y))
+    touch("touchEnd")
+    phone.page.wait_for_timeout(200)
+
+    assert float(phone.canvas.get_attribute("data-scale") or 0) == pytest.approx(3 * scale, rel=0.02)
+    assert phone.screen(2000, 1500) == pytest.approx((x, y), abs=1.5)
+    assert phone.saved()["rev"] == saved["rev"]
+    sizes = phone.page.locator(".tools button").evaluate_all("(all) => all.map((e) => e.offsetHeight)")
+    assert min(size for size in sizes if size) >= 40
+    context.close()
+
+
+def test_a_closed_polygon_reaches_the_server_at_once(canvas: Canvas, record_property: Callable[..., None]) -> None:
+    waits = []
+    for index in range(10):
+        y = 250 + 250 * index
+        canvas.press("p")
+        canvas.click((600, y), (900, y), (900, y + 150))
+        with canvas.page.expect_response(lambda answer: "/labels/" in answer.url) as answer:
+            started = time.perf_counter()
+            canvas.press("Enter")
+        assert answer.value.ok
+        waits.append(time.perf_counter() - started)
+
+    record_property("polygon_close_to_server_seconds", statistics.median(waits))
+    assert statistics.median(waits) < 0.5
+    assert len(objects(canvas.saved())) == 10
