@@ -23,7 +23,10 @@ PAGES = {
 if __name__ == "__main__":  # the script: once per rerun
     from pages.components.shell import choose_project
 
-    st.set_page_config(page_title="Maskwright", page_icon="assets/icon.svg", layout="wide")
+    st.set_page_config(
+        page_title="Maskwright", page_icon="assets/icon.svg", layout="wide", initial_sidebar_state=244
+    )
+    st.html(Path("assets/app.css"))
     st.logo("assets/logo.svg", icon_image="assets/icon.svg", size="large")
     page = st.navigation(
         {
@@ -37,7 +40,13 @@ if __name__ == "__main__":  # the script: once per rerun
     choose_project()
     page.run()
 else:  # the server: once per process
-    from core.api.lifespan import lifespan
-    from core.api.routes import ROUTES
+    from streamlit.runtime.pages_manager import PagesManager
 
-    app = st.App(Path(__file__), lifespan=lifespan, routes=ROUTES)
+    from core.api.lifespan import lifespan
+    from core.api.routes import routes_under
+
+    # A folder called pages/ makes Streamlit run a deep link's file by itself until the entry script has
+    # called st.navigation once: the first visitor of a fresh server would see a page without its shell.
+    PagesManager.uses_pages_directory = False
+    routes = routes_under(st.get_option("server.baseUrlPath") or "")
+    app = st.App(Path(__file__), lifespan=lifespan, routes=routes)

@@ -4,7 +4,7 @@
  */
 
 import {
-  boxOfPoints, distance, distanceToLine, isInsideMask, isInsidePolygon, joinBoxes, nearestEdge,
+  boxOfPoints, distance, distanceToLine, isInsideBox, isInsideMask, isInsidePolygon, joinBoxes, nearestEdge,
   polygonArea, rleMask, rounded,
 } from "./geometry.js";
 
@@ -72,6 +72,7 @@ export function boxOf(annotation) {
 
 /** Whether the mask covers a point: the last op that covers it decides. */
 export function covers(annotation, point) {
+  if (!isInsideBox(point, boxOf(annotation))) return false;
   const op = annotation.ops.findLast((candidate) => opCovers(candidate, point));
   return op !== undefined && !op.subtract;
 }
@@ -85,6 +86,7 @@ function opCovers(op, point) {
 /** The topmost annotation at a point; else the topmost polygon whose outline is within `reach`. */
 export function topmostAt(annotations, point, reach = 0) {
   const outlined = (annotation) =>
+    isInsideBox(point, boxOf(annotation), reach) &&
     annotation.ops.some((op) => op.kind === "polygon" && nearestEdge(point, op.points).distance <= reach);
   return (
     annotations.findLast((annotation) => covers(annotation, point)) ??

@@ -107,15 +107,18 @@ export class Saver {
     this.#forgetDraft();
   }
 
-  /** Adopt a newer revision from the page while there is nothing of ours to lose. */
-  adopt(rev, url) {
-    this.rev = Math.max(this.rev, rev);
-    const isRenewed = url !== this.url;
+  /** Build on a newer revision; only while there is nothing of ours to lose. */
+  adopt(rev) {
+    if (this.isClean) this.rev = Math.max(this.rev, rev);
+  }
+
+  /** Use a freshly signed link; what the old one could not send goes out at once. */
+  renew(url) {
+    if (url === this.url) return;
     this.url = url;
-    if (isRenewed && this.status === "expired") {
-      this.#set("retrying");
-      this.retryNow();
-    }
+    if (this.status !== "expired") return;
+    this.#set("retrying");
+    this.retryNow();
   }
 
   close() {
@@ -195,7 +198,7 @@ export class Saver {
     }
     this.conflict = theirs;
     this.#stop("conflict", theirs.message ?? "");
-    this.#env.onConflict?.(theirs);
+    this.#env.onConflict?.(theirs, this);
   }
 
   #stop(status, message) {

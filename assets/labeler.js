@@ -15,13 +15,12 @@ import { actionOf, shortcutOf } from "./keys.js";
 import { countPixels } from "./layers.js";
 import { openQuestions } from "./questions.js";
 import { Stage } from "./stage.js";
-import { address, deviceStorage } from "./surroundings.js";
+import { BRUSH_RANGE, radiusOfSlider, summaryOf } from "./summary.js";
+import { address, saverSurroundings } from "./surroundings.js";
 import { BrushTool } from "./tool_brush.js";
 import { PolygonTool, targetOfHole } from "./tool_polygon.js";
 import { SelectTool } from "./tool_select.js";
 
-/** Where the brush slider starts and ends, in image pixels; it moves in equal ratios. */
-const BRUSH_RANGE = [1, 600];
 /** A page that does not answer a navigation within this time gets its canvas back. */
 const NAVIGATION_MS = 6000;
 
@@ -45,7 +44,6 @@ export function unmount(host) {
 class Labeler {
   #ends = new AbortController();
   #frame = 0;
-  #areas = new WeakMap();
   #leaving = null;
   #lastDrawn = null;
 
@@ -69,6 +67,7 @@ class Labeler {
     const show = () => {
       root.style.visibility = "";
       this.stage.resize();
+      this.#focusIfFree();
     };
     style.addEventListener("load", show);
     style.addEventListener("error", show);
@@ -98,7 +97,8 @@ class Labeler {
     this.controls.root.style.setProperty("--height", data.height ? `${data.height}px` : "");
     if (isOtherImage) this.#openImage(data);
     else if (isNewer) this.#takeLabels(data.annotations, data.state);
-    if (!isOtherImage && (isNewer || this.saver.isClean)) this.saver.adopt(data.rev, address(data.save_url));
+    this.saver.adopt(data.rev);
+    this.saver.renew(address(data.save_url));
     this.category = this.data.categories.find(({ category_id }) => category_id === this.categoryId) ?? data.categories[0] ?? null;
     this.redraw();
   }
@@ -112,21 +112,22 @@ class Labeler {
     this.controls.hint("");
     this.saver = new Saver(
       { imageId: data.image.id, rev: data.rev, url: address(data.save_url) },
-      {
-        fetch: (...request) => fetch(...request),
-        storage: deviceStorage(),
-        setTimeout: (...timer) => setTimeout(...timer),
-        clearTimeout: (timer) => clearTimeout(timer),
-        now: () => new Date().toISOString(),
+      saverSurroundings({
         onStatus: () => this.redraw(),
-        onConflict: (theirs) => openQuestions(this).conflict(theirs),
-      },
+        onConflict: (theirs, saver) => saver === this.saver && openQuestions(this).conflict(theirs),
+      }),
     );
     this.hidden = new Set();
+    if (data.readonly) this.tool = "select";
     this.brushRadius ??= Math.max(4, Math.round(Math.min(data.image.width, data.image.height) / 80));
     this.#takeLabels(data.annotations, data.state);
     this.stage.open(data.image, data.preload, (path) => address(path));
     openQuestions(this).draft(data.rev);
+    this.#focusIfFree();
+  }
+
+  /** Keys work at once, but nobody is pulled out of a field. */
+  #focusIfFree() {
     if (document.activeElement === document.body) this.focus();
   }
 
@@ -295,7 +296,7 @@ class Labeler {
   }
 
   setBrushSlider(percent) {
-    this.setBrushRadius(BRUSH_RANGE[0] * (BRUSH_RANGE[1] / BRUSH_RANGE[0]) ** (percent / 100));
+    this.setBrushRadius(radiusOfSlider(percent));
   }
 
   setOpacity(opacity) {
@@ -354,11 +355,12 @@ class Labeler {
 
   /** Save what is pending, then tell the page; a new edit in the meantime cancels it. */
   async navigate(to) {
+    if (to === "done_next" && this.isReadonly) return this.navigate("next");
     if (this.#leaving || (to === "next" && !this.data.has_next) || (to === "previous" && !this.data.has_previous)) return;
     if (this.activeTool.isDrawing) return this.hint("Finish the polygon first (Enter), or cancel it (Esc).");
     const leaving = {};
     this.#leaving = leaving;
-    if (to === "done_next" && !this.isReadonly) {
+    if (to === "done_next") {
       this.imageState = "done";
       this.saver.change({ annotations: this.annotations, state: "done" });
     }
@@ -405,15 +407,6 @@ class Labeler {
     if (button && !this.controls.isHelpOpen) queueMicrotask(() => this.focus());
   }
 
-  areaOf(annotation) {
-    let area = this.#areas.get(annotation);
-    if (area === undefined) {
-      area = countPixels(annotation, this.image) / (this.image.width * this.image.height);
-      this.#areas.set(annotation, area);
-    }
-    return area >= 0.0995 ? `${Math.round(area * 100)} %` : area >= 0.0001 ? `${(area * 100).toPrecision(2)} %` : "< 0.01 %";
-  }
-
   /** Draw and show the present state in the next frame. */
   redraw() {
     if (this.#frame || this.#ends.signal.aborted) return;
@@ -421,22 +414,7 @@ class Labeler {
       this.#frame = 0;
       if (!this.data) return;
       this.stage.draw();
-      this.#updateControls();
-    });
-  }
-
-  #updateControls() {
-    const { data, saver } = this;
-    this.controls.update({
-      image: data.image, position: data.position, hasPrevious: data.has_previous, hasNext: data.has_next,
-      isReadonly: this.isReadonly, tool: this.tool, isDrawing: Boolean(this.activeTool.isDrawing),
-      canUndo: histories.canUndo(this.history) || Boolean(this.activeTool.isDrawing), canRedo: histories.canRedo(this.history),
-      size: Math.round(this.brushRadius * 2),
-      sizeSlider: Math.round((100 * Math.log(this.brushRadius / BRUSH_RANGE[0])) / Math.log(BRUSH_RANGE[1] / BRUSH_RANGE[0])),
-      opacity: this.opacity, isHidden: this.isHidden, zoom: Math.round(this.view.scale * window.devicePixelRatio * 100),
-      saveStatus: saver.status, saveMessage: saver.message, savedAt: saver.savedAt, imageState: this.imageState,
-      categories: data.categories, categoryId: this.category?.category_id ?? null, annotations: this.annotations,
-      selectedId: this.selectedId, hidden: this.hidden, areaOf: (annotation) => this.areaOf(annotation),
+      this.controls.update(summaryOf(this));
     });
   }
 }

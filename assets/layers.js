@@ -210,7 +210,8 @@ export class Painter {
     const [width, height] = [right - x, bottom - y];
     const context = this.#silhouette.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(x, y, width, height);
+    // A little more than the region: shifted copies would blend in what an earlier object left beside it.
+    context.clearRect(x - 2, y - 2, width + 4, height + 4);
     context.save();
     context.beginPath();
     context.rect(x, y, width, height);

@@ -43,7 +43,11 @@ export function indicesFromRgba(rgba) {
 export function confidentOnly(prediction, confidence, least) {
   if (!confidence || least <= 0) return prediction;
   const floor = least * 255;
-  return prediction.map((index, pixel) => (confidence[pixel] < floor ? 0 : index));
+  const kept = new Uint8Array(prediction.length);
+  for (let pixel = 0; pixel < kept.length; pixel += 1) {
+    if (confidence[pixel] >= floor) kept[pixel] = prediction[pixel];
+  }
+  return kept;
 }
 
 /**
@@ -54,19 +58,28 @@ export function confidentOnly(prediction, confidence, least) {
  * Returns `{codes, counts}`; `counts` holds pixels per kind, and `pixels`, the size of the image.
  */
 export function compare(truth, prediction, { anyDamage = false, hidden = new Set() } = {}) {
-  const isShown = Uint8Array.from({ length: 256 }, (_, index) => (index && !hidden.has(index) ? 1 : 0));
+  const codeOf = errorCodes(anyDamage, hidden);
   const codes = new Uint8Array(truth.length);
   const tally = new Uint32Array(5);
   for (let pixel = 0; pixel < codes.length; pixel += 1) {
-    const wanted = truth[pixel];
-    const found = prediction[pixel];
-    if (wanted === IGNORED || !(isShown[wanted] | isShown[found])) continue;
-    const code = errorCode(wanted, found, anyDamage);
+    const code = codeOf[(truth[pixel] << 8) | prediction[pixel]];
     codes[pixel] = code;
     tally[code] += 1;
   }
   const counts = Object.fromEntries(ERROR_KINDS.map(({ code, key }) => [key, tally[code]]));
   return { codes, counts: { ...counts, pixels: codes.length } };
+}
+
+/** The error code of every pair, at [true class * 256 + predicted class]. */
+function errorCodes(anyDamage, hidden) {
+  const isShown = (index) => index !== 0 && !hidden.has(index);
+  const codes = new Uint8Array(256 * 256);
+  for (let wanted = 0; wanted < IGNORED; wanted += 1) {
+    for (let found = 0; found < 256; found += 1) {
+      if (isShown(wanted) || isShown(found)) codes[wanted * 256 + found] = errorCode(wanted, found, anyDamage);
+    }
+  }
+  return codes;
 }
 
 function errorCode(wanted, found, anyDamage) {

@@ -1,7 +1,8 @@
 /**
  * The stage: three canvases over each other (photo, objects, tool), the view, and the pointer.
  * The top canvas carries `data-scale`, `data-offset-x` and `data-offset-y`: CSS pixels per image pixel
- * and where the image's origin lies inside it.
+ * and where the image's origin lies inside it; `data-image` is the image's id, `data-photo` how much of
+ * it is there: loading, preview or full.
  */
 
 import { make } from "./controls.js";
@@ -11,8 +12,14 @@ import { Painter } from "./layers.js";
 import { Photo } from "./photo.js";
 import * as views from "./view.js";
 
+/** Objects that take longer than this to draw are stretched during a zoom and redrawn after it. */
+const SLOW_MS = 8;
+const SETTLE_MS = 90;
+
 export class Stage {
   #drawn = {};
+  #objectCost = 0;
+  #settling = 0;
   #lastHover = null;
   #isFitted = true;
   size = { width: 1, height: 1 };
@@ -52,7 +59,6 @@ export class Stage {
   open(image, preload, address) {
     this.#drawn = {};
     this.fit();
-    this.canvas.dataset.photo = "loading";
     this.labeler.controls.loading("Loading the photo…");
     this.photo.open({
       previewUrl: address(image.view_url || image.url),
@@ -62,7 +68,6 @@ export class Stage {
   }
 
   #photoChanged() {
-    this.canvas.dataset.photo = this.photo.full ? "full" : "preview";
     this.labeler.controls.loading(null);
     this.#drawn.photo = null;
     this.labeler.redraw();
@@ -74,6 +79,7 @@ export class Stage {
   }
 
   close() {
+    clearTimeout(this.#settling);
     this.observer.disconnect();
     this.photo.close();
   }
@@ -149,20 +155,46 @@ export class Stage {
   /** Draw what changed since the last frame. */
   draw() {
     const { labeler, view } = this;
+    if (this.size.width < 2) return; // the style sheet has not come yet
     const ratio = this.canvas.width / this.size.width;
     if (this.#isStale("photo", [view, this.photo.full, this.photo.preview])) this.#drawPhoto(ratio);
     const live = labeler.live?.annotation.id ?? null;
     const look = [view, labeler.annotations, labeler.selectedId, labeler.hidden, labeler.isHidden, labeler.opacity, live, labeler.data.categories];
-    if (this.#isStale("objects", look)) this.#drawObjects(ratio, live);
+    this.#showObjects(look, () => this.#drawObjects(ratio, live));
     this.#drawTool(ratio);
     this.canvas.style.cursor = labeler.activeTool.cursor;
-    Object.assign(this.canvas.dataset, { scale: view.scale, offsetX: view.x, offsetY: view.y });
+    const photo = this.photo.full ? "full" : this.photo.preview ? "preview" : "loading";
+    const { id } = labeler.image;
+    Object.assign(this.canvas.dataset, { image: id, photo, scale: view.scale, offsetX: view.x, offsetY: view.y });
   }
 
   #isStale(name, values) {
     const known = this.#drawn[name];
     this.#drawn[name] = values;
     return !known || known.some((value, i) => value !== values[i]);
+  }
+
+  /** Redraw the objects; while only the view moves and redrawing is slow, stretch what is there. */
+  #showObjects(look, redraw) {
+    const known = this.#drawn.objects;
+    const differs = (value, i) => value !== known[i];
+    if (known && !look.some(differs)) return;
+    clearTimeout(this.#settling);
+    if (known && this.#objectCost > SLOW_MS && !look.slice(1).some((value, i) => differs(value, i + 1))) {
+      const grown = this.view.scale / known[0].scale;
+      const [x, y] = [this.view.x - known[0].x * grown, this.view.y - known[0].y * grown];
+      this.objectCanvas.style.transform = `matrix(${grown}, 0, 0, ${grown}, ${x}, ${y})`;
+      this.#settling = setTimeout(() => {
+        this.#drawn.objects = null;
+        this.labeler.redraw();
+      }, SETTLE_MS);
+      return;
+    }
+    const started = performance.now();
+    redraw();
+    this.#objectCost = performance.now() - started;
+    this.#drawn.objects = look;
+    this.objectCanvas.style.transform = "";
   }
 
   #drawPhoto(ratio) {

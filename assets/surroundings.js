@@ -8,8 +8,21 @@ export function address(path) {
   return new URL(path.replace(/^\//, ""), ROOT).href;
 }
 
+/** The outside world of a Saver. */
+export function saverSurroundings({ onStatus, onConflict }) {
+  return {
+    fetch: (...request) => fetch(...request),
+    storage: deviceStorage(),
+    setTimeout: (...timer) => setTimeout(...timer),
+    clearTimeout: (timer) => clearTimeout(timer),
+    now: () => new Date().toISOString(),
+    onStatus,
+    onConflict,
+  };
+}
+
 /** Private windows may forbid storage; then unsent work lives as long as the page. */
-export function deviceStorage() {
+function deviceStorage() {
   try {
     return window.localStorage;
   } catch {

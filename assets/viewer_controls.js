@@ -93,6 +93,7 @@ export class EpochBar {
   update({ data: { epochs }, index }) {
     const isAlone = epochs.length < 2;
     for (const part of [this.jump, this.track.parentElement]) part.hidden = isAlone;
+    setAttribute(this.element, "data-alone", isAlone);
     this.#showMarks(epochs);
     const entry = epochs[index];
     this.slider.max = epochs.length - 1;

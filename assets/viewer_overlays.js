@@ -3,8 +3,8 @@
 import { classPalette, compare, confidentOnly, errorPalette, fill, outline } from "./pixels.js";
 import { NOT_LOADED, SIZES_DIFFER } from "./viewer_model.js";
 
-/** Under "any damage" the ground truth's classes are not the model's, so it has one colour. */
-export const ANY_DAMAGE_COLOR = "#CC79A7";
+/** Under "any damage" the ground truth's classes are not the model's: one colour that no class has. */
+export const ANY_DAMAGE_COLOR = "#FFFFFF";
 
 export class Overlays {
   #memory = new Map();

@@ -4,10 +4,10 @@ import streamlit as st
 
 from core.domain.errors import NotFound
 from core.domain.images import ImageFilter, Project
-from core.domain.labels import ImageState, annotation_to_json
+from core.domain.labels import ImageState
 from core.services import labelling, projects
 from core.services.home import open_home
-from pages.components.labeler import labeler
+from pages.components.labeler import LabelerImage, labeler
 from pages.components.shell import author, current_project, empty_state, shown_errors
 
 IMAGE = "label_image"
@@ -53,20 +53,15 @@ def draw_canvas(project: Project, ids: list[str], image_id: str) -> None:
     following = labelling.open_image(store, after) if after else None
     event = labeler(
         key=f"labeler_{project.id}",
-        image={
-            "id": image_id,
-            "url": shown.full_link,
-            "view_url": shown.view_link,
-            "width": shown.image.size_wh[0],
-            "height": shown.image.size_wh[1],
-            "name": shown.image.name,
-        },
+        image=LabelerImage(
+            image_id, shown.image.name, shown.full_link, shown.view_link, *shown.image.size_wh
+        ),
         rev=shown.annotations.rev,
-        state=shown.image.state.value,
-        annotations=[annotation_to_json(annotation) for annotation in shown.annotations.annotations],
+        state=shown.image.state,
+        annotations=shown.annotations.annotations,
         categories=project.categories,
         save_url=shown.save_link,
-        preload=[following.view_link, following.full_link] if following else [],
+        preload=[following.full_link] if following else [],
         position=f"{ids.index(image_id) + 1} / {len(ids)}",
         has_previous=before is not None,
         has_next=after is not None,

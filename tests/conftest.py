@@ -15,3 +15,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real photos at {folder}; set MASKWRIGHT_TEST_DATA")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Under CI=true a skipped test is a failure: a green run must not hide a missing service or data."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"Skipped under CI=true: {call.excinfo.value if call.excinfo else ''}"
+    return report

@@ -10,7 +10,7 @@ from pathlib import Path
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from core.domain.errors import AppError, Conflict, FormatError, NotFound, StorageError
 from core.services import labelling, links, pictures
@@ -101,10 +101,19 @@ def _spoken(handler: Handler) -> Handler:
     return answer
 
 
-ROUTES = [
+ROUTES: list[BaseRoute] = [
     Route("/assets/{version}/{name}", asset),
     Route("/img/{image_id}/{rendition}", _spoken(photo)),
     Route("/file/{key:path}", _spoken(stored_file)),
     Route("/truth/{image_id}", _spoken(truth)),
     Route("/annotations/{image_id}", _spoken(save_annotations), methods=["PUT", "POST"]),
 ]
+
+
+def routes_under(base_path: str) -> list[BaseRoute]:
+    """Give the routes as they stand under a base path such as "tools/maskwright"; "" is the root.
+
+    Streamlit puts its own routes under server.baseUrlPath, but not those it is given.
+    """
+    base_path = base_path.strip("/")
+    return [Mount(f"/{base_path}", routes=ROUTES)] if base_path else [*ROUTES]

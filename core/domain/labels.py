@@ -168,7 +168,7 @@ def annotation_from_json(value: object) -> Annotation:
             source=Source(value.get("source", "drawn")),
             author=str(value.get("author", ""))[:80],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise FormatError(f"An annotation cannot be read: {error!r}.") from error
 
 

@@ -1,30 +1,24 @@
 """Take a source into a project: whole images with their labels, or not at all."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from core.domain.errors import AppError, FormatError, StorageError
+from core.domain.errors import AppError, StorageError
 from core.domain.images import Image
-from core.domain.labels import SPLITS, Annotation, ImageState, Source, Split
+from core.domain.labels import SPLITS, Annotation, ImageState, Source
+from core.formats.ready import Ready, batches, make_ready
 from core.formats.registry import pick_format
-from core.formats.source import Refusal, SourceAnnotation, SourceDataset, SourceImage
+from core.formats.source import Refusal, SourceDataset, SourceImage
 from core.formats.unpack import open_source
-from core.imaging.masks import rasterise_box
-from core.imaging.reading import PreparedPhoto, content_sha256, prepare_photo
 from core.storage import annotations, images, projects
 from core.storage.store import Store, new_id
-
-THREADS = 3  # decoding and hashing leave Python's lock; a third one covers the waits for the disk
-MAX_WAITING = 4
-BATCH = 16  # images a transaction
 
 Progress = Callable[[int, int], None]
 
@@ -111,17 +105,17 @@ def ingest(
     total = len(dataset.images)
     done = 0
     try:
-        with closing(_batches(store, project_id, dataset.images)) as batches:
-            for batch in batches:
+        with closing(batches(store, project_id, dataset.images)) as ready:
+            for batch in ready:
                 tally.take(batch)
                 done += len(batch)
                 if on_progress:
                     on_progress(done, total)
     except StorageError as error:
-        kept = tally.images.total()
         raise StorageError(
-            f"The import stopped after {kept} of {total} photos, which are kept with their labels: {error} "
-            "Import the same source again to go on; what is there is not taken twice."
+            f"The import stopped after {tally.images.total()} of {total} photos, which are kept with their "
+            f"labels: the disk took no more ({_reason(error)}). Free some space and import the same source "
+            "again; what is there is not taken twice."
         ) from error
     return tally.report()
 
@@ -134,10 +128,10 @@ def add_photo(store: Store, project_id: str, name: str, data: bytes) -> Image:
         StorageError: it cannot be kept.
         NotFound: the project does not exist.
     """
-    ready = _make_ready(store, project_id, SourceImage(name, lambda: data))
+    projects.get(store, project_id)
+    ready = make_ready(store, project_id, SourceImage(name, lambda: data))
     if ready.existing is not None:
         return ready.existing
-    projects.get(store, project_id)
     try:
         with store.write() as connection:
             image_id = _insert(connection, project_id, ready)
@@ -146,21 +140,10 @@ def add_photo(store: Store, project_id: str, name: str, data: bytes) -> Image:
     return images.get(store, image_id)
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """An image whose files are kept and whose labels are checked: what is missing are its rows.
-
-    ``photo`` is None where ``existing`` is not; its large renditions are emptied.
-    """
-
-    name: str
-    sha256: str
-    split: Split | None
-    photo: PreparedPhoto | None = field(repr=False)
-    existing: Image | None
-    annotations: tuple[SourceAnnotation, ...]
-    is_labelled: bool
-    refused: tuple[Refusal, ...]
+def _reason(error: StorageError) -> str:
+    """Give what the disk or the database said: the store's own sentence is about one file."""
+    cause = error.__cause__
+    return str(getattr(cause, "strerror", None) or getattr(cause, "orig", None) or error)
 
 
 _Outcome = Literal["taken", "labels added", "already there"]
@@ -175,18 +158,18 @@ class _Tally:
         self.dataset = dataset
         self.author = author
         self.category_ids: dict[str, int] = {}  # by name in lower case
-        self.first_by_sha256: dict[str, _Ready] = {}
+        self.first_by_sha256: dict[str, Ready] = {}
         self.images: Counter[str] = Counter()
         self.annotations: Counter[str] = Counter()
         self.refused = list(dataset.refused)
         self.already_there = 0
         self.labels_added = 0
 
-    def take(self, batch: Sequence[_Ready | Refusal]) -> None:
+    def take(self, batch: Sequence[Ready | Refusal]) -> None:
         """Write a batch's rows in one transaction, then count them."""
-        fresh = [ready for ready in batch if isinstance(ready, _Ready) and self._is_first(ready)]
+        fresh = [ready for ready in batch if isinstance(ready, Ready) and self._is_first(ready)]
         self._fill_splits(fresh)
-        outcomes: list[tuple[_Ready, _Outcome | Refusal]] = []
+        outcomes: list[tuple[Ready, _Outcome | Refusal]] = []
         if fresh:
             with self.store.write() as connection:
                 self._require_categories(connection)
@@ -209,7 +192,7 @@ class _Tally:
             notes=tuple(notes),
         )
 
-    def _is_first(self, ready: _Ready) -> bool:
+    def _is_first(self, ready: Ready) -> bool:
         first = self.first_by_sha256.setdefault(ready.sha256, ready)
         if first is ready:
             return True
@@ -220,7 +203,7 @@ class _Tally:
             self.already_there += 1
         return False
 
-    def _fill_splits(self, fresh: Sequence[_Ready]) -> None:
+    def _fill_splits(self, fresh: Sequence[Ready]) -> None:
         for split in SPLITS:
             open_ids = [
                 ready.existing.id
@@ -243,7 +226,7 @@ class _Tally:
             )
             self.category_ids[category.name.strip().casefold()] = made.category_id
 
-    def _row(self, connection: sa.Connection, ready: _Ready) -> _Outcome | Refusal:
+    def _row(self, connection: sa.Connection, ready: Ready) -> _Outcome | Refusal:
         if ready.existing is not None and not _brings_labels(ready):
             return "already there"
         try:
@@ -260,7 +243,7 @@ class _Tally:
         except AppError as error:
             return Refusal(ready.name, str(error))
 
-    def _save_labels(self, connection: sa.Connection, image_id: str, ready: _Ready, base_rev: int) -> None:
+    def _save_labels(self, connection: sa.Connection, image_id: str, ready: Ready, base_rev: int) -> None:
         drawn = [
             Annotation(
                 new_id(), self.category_ids[a.category.casefold()], a.ops, Source.IMPORTED, self.author
@@ -271,10 +254,11 @@ class _Tally:
             connection, image_id, drawn, base_rev=base_rev, state=ImageState.DONE, author=self.author
         )
 
-    def _count(self, ready: _Ready, outcome: _Outcome | Refusal) -> None:
+    def _count(self, ready: Ready, outcome: _Outcome | Refusal) -> None:
         if isinstance(outcome, Refusal):
             self.refused.append(outcome)
             return
+        self.refused += ready.refused
         if outcome == "already there":
             self.already_there += 1
             return
@@ -282,123 +266,14 @@ class _Tally:
         self.images[split] += 1
         self.annotations[split] += len(ready.annotations)
         self.labels_added += outcome == "labels added"
-        self.refused += ready.refused
 
 
-def _brings_labels(ready: _Ready) -> bool:
+def _brings_labels(ready: Ready) -> bool:
     """Whether the photo is there without labels and the source has some."""
     is_open = ready.existing is not None and ready.existing.state is ImageState.UNLABELLED
     return is_open and ready.is_labelled
 
 
-def _insert(connection: sa.Connection, project_id: str, ready: _Ready) -> str:
+def _insert(connection: sa.Connection, project_id: str, ready: Ready) -> str:
     assert ready.photo is not None
     return images.add(connection, project_id, ready.sha256, ready.photo, name=ready.name, split=ready.split)
-
-
-def _batches(
-    store: Store, project_id: str, sources: Sequence[SourceImage]
-) -> Generator[list[_Ready | Refusal]]:
-    """Give the images in order, made ready by threads; what was ready before a fault comes first."""
-    batch: list[_Ready | Refusal] = []
-    try:
-        for result in _in_order(store, project_id, sources):
-            batch.append(result)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    except StorageError:
-        if batch:
-            yield batch
-        raise
-    if batch:
-        yield batch
-
-
-def _in_order(store: Store, project_id: str, sources: Sequence[SourceImage]) -> Iterator[_Ready | Refusal]:
-    waiting: deque[Future[_Ready | Refusal]] = deque()
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="import")
-    try:
-        for source in sources:
-            waiting.append(pool.submit(_ready_or_refused, store, project_id, source))
-            if len(waiting) == MAX_WAITING:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ready_or_refused(store: Store, project_id: str, source: SourceImage) -> _Ready | Refusal:
-    try:
-        return _make_ready(store, project_id, source)
-    except StorageError:
-        raise
-    except AppError as error:
-        return Refusal(source.name, str(error))
-
-
-def _make_ready(store: Store, project_id: str, source: SourceImage) -> _Ready:
-    try:
-        data = source.read()
-    except OSError as error:
-        raise FormatError(f"The file cannot be read: {error.strerror or error}.") from error
-    sha256 = content_sha256(data)
-    existing = images.by_sha256(store, project_id, [sha256]).get(sha256)
-    photo = None if existing else prepare_photo(data)
-    size_wh = existing.size_wh if existing else photo.size_wh if photo else (0, 0)
-    is_settled = existing is not None and existing.state is not ImageState.UNLABELLED
-    drawn, refused = ((), ()) if is_settled else _usable(source, size_wh)
-    if photo is not None:
-        images.keep_files(store, sha256, data, photo)
-        photo = _emptied(photo)
-    return _Ready(
-        name=source.name,
-        sha256=sha256,
-        split=source.split,
-        photo=photo,
-        existing=existing,
-        annotations=drawn,
-        is_labelled=source.is_labelled and (bool(drawn) or not refused),
-        refused=refused,
-    )
-
-
-def _emptied(photo: PreparedPhoto) -> PreparedPhoto:
-    """Let go of the files' bytes; the row needs to know only which there are."""
-    return replace(
-        photo,
-        full=None if photo.full is None else b"",
-        view=None if photo.view is None else b"",
-        thumbnail=b"",
-    )
-
-
-def _usable(
-    source: SourceImage, size_wh: tuple[int, int]
-) -> tuple[tuple[SourceAnnotation, ...], tuple[Refusal, ...]]:
-    """Tell the annotations that mark something on the photo from those that cannot be used."""
-    if source.drawn_size_wh not in (None, size_wh) and source.annotations:
-        drawn_wh = source.drawn_size_wh or size_wh
-        reason = (
-            f"Its {len(source.annotations)} labels were drawn on a picture of {drawn_wh[0]} x {drawn_wh[1]} "
-            f"pixels, but the photo has {size_wh[0]} x {size_wh[1]} upright; it was taken without them."
-        )
-        return (), (Refusal(source.name, reason),)
-    taken: list[SourceAnnotation] = []
-    refused: list[Refusal] = []
-    for annotation in source.annotations:
-        fault = _fault(annotation, size_wh)
-        if fault is None:
-            taken.append(annotation)
-        else:
-            refused.append(Refusal(source.name, f"{annotation.origin}: {fault}".removeprefix(": ")))
-    return tuple(taken), tuple(refused)
-
-
-def _fault(annotation: SourceAnnotation, size_wh: tuple[int, int]) -> str | None:
-    try:
-        box, _ = rasterise_box(annotation.ops, (size_wh[1], size_wh[0]))
-    except FormatError as error:
-        return str(error)
-    return None if box.any() else "It covers no pixel of the photo."

@@ -1,5 +1,6 @@
 """A data set to try the app with: drawn photos of damaged car panels."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from core.storage.blobs import write_atomically
 
 SIZE_WH = (640, 480)
 QUALITY = 92
+THREADS = 2
 PANELS: tuple[tuple[Split, int], ...] = (("train", 40), ("valid", 12), ("test", 8))
 
 
@@ -22,12 +24,13 @@ def sample_dataset(folder: Path, seed: int = 0) -> SourceDataset:
         StorageError: the disk is full.
     """
     splits: list[Split] = [split for split, panels in PANELS for _ in range(panels)]
-    images = tuple(_image(folder, index, seed, split) for index, split in enumerate(splits))
+    with ThreadPoolExecutor(THREADS) as pool:
+        images = tuple(pool.map(partial(_image, folder, seed), range(len(splits)), splits))
     categories = (SourceCategory(name, wanted_id) for wanted_id, name in enumerate(CATEGORIES, start=1))
     return SourceDataset(tuple(categories), images)
 
 
-def _image(folder: Path, index: int, seed: int, split: Split) -> SourceImage:
+def _image(folder: Path, seed: int, index: int, split: Split) -> SourceImage:
     panel = draw_panel(index, seed, SIZE_WH)
     name = f"{split}/panel_{index + 1:03d}.jpg"
     try:

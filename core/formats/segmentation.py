@@ -1,6 +1,5 @@
 """One annotation's ``segmentation`` in COCO: from ops and back."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from core.domain.labels import Annotation, Op, PolygonOp, RleOp, annotation_from
 from core.imaging.masks import counts_from_uncompressed, encode_rle_box, measure, rasterise_box
 
 EXTENSION = "maskwright"
+FARTHEST = 1e9
 
 
 def decode_annotation(record: Mapping[str, Any], size_hw: tuple[int, int] | None) -> tuple[Op, ...]:
@@ -102,8 +102,8 @@ def _polygon(part: object) -> PolygonOp:
         raise FormatError(f"A polygon has {len(numbers)} numbers; x and y must come in pairs.")
     if len(numbers) < 6:
         raise FormatError(f"A polygon has {len(numbers) // 2} points; it needs at least 3.")
-    if not all(math.isfinite(number) for number in numbers):
-        raise FormatError("A polygon has a point that is not a number.")
+    if not all(-FARTHEST <= number <= FARTHEST for number in numbers):
+        raise FormatError("A polygon has a point that is not a number, or absurdly far away.")
     points = tuple((float(x), float(y)) for x, y in zip(numbers[::2], numbers[1::2], strict=True))
     return PolygonOp(points)
 

@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 VIEW_LONG_SIDE = 2048
 THUMBNAIL_LONG_SIDE = 320
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
 HAS_COMPANION_FRAMES = ("MPO", "HEIF")  # phones store a depth map or a burst beside the photo
 EXIF_ORIENTATION = 0x0112
 

@@ -56,7 +56,7 @@ def dent(rng: np.random.Generator, spot: Spot, size_hw: tuple[int, int]) -> tupl
     across = (dy * np.cos(turn) - dx * np.sin(turn)) / breadth
     wobble = 1 + 0.12 * smooth_noise(rng, size_hw, 6)
     distance = np.sqrt(along**2 + across**2) * wobble
-    depth = np.clip(1 - distance**2, 0, None) ** 1.9 * breadth * rng.uniform(0.26, 0.38)
+    depth = np.clip(1 - distance**2, 0, None) ** 1.9 * breadth * rng.uniform(0.38, 0.5)
     ops = mask_to_ops(distance < 0.9, tolerance_px=1.0)
     return Damage(DENT, ops), depth.astype(np.float32)
 

@@ -94,3 +94,9 @@ def _load(content: bytes, name: str, sha256: str, threads: int) -> Model:
             f"{name} is damaged, or not a model that this program exported. Export it again."
         ) from error
     return Model(sha256, card, session)
+
+
+def close_models() -> None:
+    """Forget the models that are kept open; whoever still holds one may go on using it."""
+    with _lock:
+        _open.clear()

@@ -51,12 +51,12 @@ def fit(learner: Learner, epochs: range, on_batch: OnBatch, on_image: OnImage) -
         TrainingDiverged: the loss is not a finite number.
     """
     for epoch in (done + 1 for done in epochs):
-        totals, pace, rate = _train_one_epoch(learner, epoch, on_batch)
+        totals, seconds, rate = _train_one_epoch(learner, epoch, on_batch)
         metrics = train_metrics(totals, learner.data.categories)
-        metrics |= {"learning_rate": rate, "images_per_second": totals.images / pace}
+        metrics |= {"learning_rate": rate, "images_per_second": totals.images / seconds}
         measuring = Pace()
         metrics |= _measure(learner, epoch, on_batch, on_image)
-        durations = {"train": pace, "validate": measuring.seconds}
+        durations = {"train": seconds, "validate": measuring.seconds}
         logger.info("epoch %d: %s", epoch, {k: metrics[k] for k in ("train_loss", "val_miou_foreground")})
         yield EpochResult(epoch, metrics, durations)
 

@@ -17,7 +17,7 @@ from core.storage import lifecycle
 from core.storage.lifecycle import Claim
 from core.storage.processes import this_process
 from core.storage.store import Store, open_store
-from core.worker.heartbeat import EXIT_FENCED, Heartbeat
+from core.worker.heartbeat import BEAT_SECONDS, EXIT_FENCED, Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +38,18 @@ def main() -> int:
     parser.add_argument("--attempt", type=int, required=True)
     arguments = parser.parse_args()
     _log_to_stderr()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     store = open_store(migrate=False)
     return carry_out(store, arguments.kind, Claim(arguments.id, arguments.attempt))
 
 
-def carry_out(store: Store, kind: str, claim: Claim) -> int:
+def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BEAT_SECONDS) -> int:
     """Own the row, do the work with a heartbeat, write the verdict; give the exit code."""
     table = TABLES[kind]
     logger.info("%s %s, attempt %d", kind, claim.work_id, claim.attempt)
     try:
         lifecycle.start(store, table, claim, this_process())
-        with Heartbeat(store, table, claim) as heartbeat:
+        with Heartbeat(store, table, claim, beat_seconds=beat_seconds) as heartbeat:
             values = _work(kind)(store, claim, heartbeat)
         lifecycle.succeed(store, table, claim, values)
         logger.info("succeeded")
@@ -65,7 +65,7 @@ def carry_out(store: Store, kind: str, claim: Claim) -> int:
         lifecycle.interrupt(store, table, claim, "it was stopped from outside", is_shutdown=True)
         logger.warning("stopped from outside")
         return EXIT_TERMINATED
-    except Exception as error:  # noqa: BLE001: whatever went wrong, the row must say so
+    except Exception as error:
         logger.exception("failed")
         return EXIT_FAILED if lifecycle.fail(store, table, claim, _sentence(error)) else EXIT_FENCED
 
@@ -89,7 +89,8 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}: see the log."
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
+def terminate(_number: int, _frame: FrameType | None) -> None:
+    """Take SIGTERM as an exception of the main thread."""
     raise Terminated
 
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from core.imaging.overlay import encode_grey_png
 from core.storage.blobs import Blobs
 from core.storage.runs import ImageRecord
-from core.training.validation import ImageResult
+
+if TYPE_CHECKING:  # it brings torch, which most jobs do without
+    from core.training.validation import ImageResult
 
 DISPLAY_SIDE = 1024
 MAX_WAITING = 32
@@ -57,7 +60,7 @@ class PredictionFiles:
         self._waiting: deque[Future[None]] = deque()
         self._records: list[ImageRecord] = []
 
-    def add(self, result: ImageResult) -> None:
+    def add(self, result: "ImageResult") -> None:
         """Have the pictures of one photo written.
 
         Raises:

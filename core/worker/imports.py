@@ -15,7 +15,8 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     """Import what lies at ``path``; the same photos twice are the same photos, so it may be repeated.
 
     Payload: ``{path, format, project_id, is_temporary, upload}``; a temporary import's ``upload``
-    folder (else its ``path``) is deleted once there is a verdict. The result is the report as JSON.
+    (else its ``path``) inside the home's uploads folder is deleted once there is a verdict. The result
+    is the report as JSON.
 
     Raises:
         AppError: the files are not what they should be.
@@ -24,9 +25,9 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     try:
         result = _import(store, job, on_progress)
     except (AppError, Cancelled):
-        _delete_upload(job)
+        _delete_upload(store, job)
         raise
-    _delete_upload(job)
+    _delete_upload(store, job)
     return result
 
 
@@ -41,10 +42,12 @@ def _import(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     return report.to_json()
 
 
-def _delete_upload(job: Job) -> None:
+def _delete_upload(store: Store, job: Job) -> None:
     if not job.payload.get("is_temporary", False):
         return
     upload = Path(job.payload.get("upload", job.payload["path"]))
+    if store.home.resolve() / "uploads" not in upload.resolve().parents:
+        return  # whatever the payload says, only uploads are ours to delete
     if upload.is_dir():
         shutil.rmtree(upload, ignore_errors=True)
     else:

@@ -30,6 +30,7 @@ def current_project() -> Project:
     """Give the chosen project; without one, send the visitor to the start page and stop."""
     project_id = st.session_state.get(PROJECT)
     if project_id is None:
+        st.title("Maskwright", anchor=False)
         empty_state("There is no project yet", "Everything begins with one: your own, or the sample project.")
         st.page_link("pages/home.py", label="Go to the start page", icon=":material/arrow_forward:")
         st.stop()
@@ -49,7 +50,7 @@ def author() -> str:
 def empty_state(title: str, text: str, icon: str = ":material/inbox:") -> None:
     """Say that there is nothing here yet and what to do about it."""
     with st.container(border=True, horizontal_alignment="center", gap="small"):
-        st.markdown(f"### {icon}", text_alignment="center")
+        st.markdown(f"# {icon}", text_alignment="center", anchors=False)
         st.markdown(f"**{title}**", text_alignment="center")
         st.caption(text, text_alignment="center")
 

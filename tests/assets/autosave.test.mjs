@@ -145,7 +145,7 @@ test("an expired link keeps the work and goes on with a new link", async () => {
   assert.equal(saver.status, "expired");
   assert.equal(await saver.flush(), false);
 
-  saver.adopt(3, "renewed");
+  saver.renew("renewed");
 
   assert.equal(requests[1].url, "renewed");
 });

@@ -4,10 +4,8 @@ The canvas saves with ``PUT labels/{image}``; ``POST control`` takes the server 
 save first, and starts afresh. Run: ``streamlit run tests/browser/harness_labeler.py``.
 """
 
-import io
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -24,51 +22,15 @@ if str(ROOT) not in sys.path:
 from core.domain.labels import Category, ImageState, annotation_from_json  # noqa: E402
 from pages.components.assets import ASSETS_FOLDER  # noqa: E402
 from pages.components.labeler import LabelerImage, labeler  # noqa: E402
+from tests.browser.labeler_memory import IMAGES, STORE  # noqa: E402
 
 CATEGORIES = (
     Category(1, "Dent", "#E69F00"),
     Category(2, "Scratch", "#56B4E9"),
     Category(3, "Cracked glass", "#D55E00"),
 )
-IMAGES = ("one", "two", "three")
 WIDTH, HEIGHT = 4000, 3000
 TYPES = {".js": "text/javascript", ".css": "text/css"}
-
-
-class Memory:
-    """The server's side of the protocol, in one process."""
-
-    def __init__(self) -> None:
-        self.start_afresh()
-
-    def start_afresh(self) -> None:
-        """Forget all labels and come up again."""
-        self.is_down = False
-        self.is_expired = False
-        self.puts = 0
-        self.script_runs = 0
-        self.saved = {name: {"rev": 0, "annotations": [], "state": "unlabelled"} for name in IMAGES}
-        self.events: list[dict[str, object]] = []
-
-    def put(self, name: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:
-        """Keep labels, or say who was first."""
-        current = self.saved[name]
-        if body["rev"] != current["rev"]:
-            return 409, {**current, "message": "Somebody else saved first."}
-        self.saved[name] = {
-            "rev": current["rev"] + 1,
-            "annotations": body["annotations"],
-            "state": body["state"],
-            "author": "me",
-            "saved_at": datetime.now(UTC).isoformat(),
-        }
-        return 200, {**self.saved[name], "annotations_count": len(body["annotations"])}
-
-
-@st.cache_resource(max_entries=1)
-def memory() -> Memory:
-    """One memory for routes and script."""
-    return Memory()
 
 
 def photo(size_wh: tuple[int, int]) -> bytes:
@@ -85,7 +47,7 @@ def photo(size_wh: tuple[int, int]) -> bytes:
     cv2.rectangle(canvas, at(2400, 1800), at(3500, 2600), (40, 48, 60), -1)
     done, encoded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert done
-    return io.BytesIO(encoded.tobytes()).getvalue()
+    return encoded.tobytes()
 
 
 PHOTOS: dict[str, bytes] = {}
@@ -108,10 +70,12 @@ async def image(request: Request) -> Response:
 
 async def labels(request: Request) -> Response:
     """Read or save the labels of one image."""
-    store = memory()
-    name = request.path_params["name"]
+    store = STORE
+    name, _, generation = request.path_params["name"].partition("-")
     if request.method == "GET":
         return JSONResponse(store.saved[name])
+    if int(generation) != store.generation:
+        return JSONResponse({"message": "A test that is over."}, status_code=404)
     store.puts += 1
     if store.is_down:
         return JSONResponse({"message": "The disk is full."}, status_code=507)
@@ -123,7 +87,7 @@ async def labels(request: Request) -> Response:
 
 async def control(request: Request) -> Response:
     """Let a test change the world: ``{do: reset | down | up | expire | other, ...}``."""
-    store = memory()
+    store = STORE
     wish = json.loads(await request.body())
     match wish["do"]:
         case "reset":
@@ -136,24 +100,28 @@ async def control(request: Request) -> Response:
             current = store.saved[wish["image"]]
             store.put(wish["image"], {**current, "annotations": wish["annotations"], "state": "in_progress"})
             store.saved[wish["image"]]["author"] = "Anna"
-    return JSONResponse({"events": store.events, "puts": store.puts, "script_runs": store.script_runs})
+    seen = {"events": store.events, "puts": store.puts, "script_runs": store.script_runs}
+    return JSONResponse({**seen, "generation": store.generation})
 
 
 def show() -> None:
     """The label page: the canvas on one of three images."""
-    store = memory()
+    store = STORE
     store.script_runs += 1
+    if st.button("Start afresh"):
+        st.session_state["at"] = 0
     at = st.session_state.setdefault("at", 0)
     name = IMAGES[at]
+    image_id = f"{name}-{store.generation}"
     saved = store.saved[name]
     event = labeler(
         key="canvas",
-        image=LabelerImage(name, f"IMG_{at + 1:04}.jpg", "img/full", "img/view", WIDTH, HEIGHT),
+        image=LabelerImage(image_id, f"IMG_{at + 1:04}.jpg", "img/full", "img/view", WIDTH, HEIGHT),
         rev=saved["rev"],
         state=ImageState(saved["state"]),
         annotations=[annotation_from_json(value) for value in saved["annotations"]],
         categories=CATEGORIES,
-        save_url=f"labels/{name}",
+        save_url=f"labels/{image_id}",
         preload=["img/full"],
         position=f"{at + 1} / {len(IMAGES)}",
         has_previous=at > 0,
@@ -162,7 +130,7 @@ def show() -> None:
         height=560 if st.query_params.get("short") else None,
     )
     if event:
-        store.events.append({"to": event.to, "image_id": event.image_id, "rev": event.rev})
+        store.events.append({"to": event.to, "image_id": event.image_id.split("-")[0], "rev": event.rev})
         step = -1 if event.to == "previous" else 1
         st.session_state["at"] = min(len(IMAGES) - 1, max(0, at + step))
         st.rerun()

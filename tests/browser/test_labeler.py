@@ -12,22 +12,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("MASKWRIGHT_CHROMIUM", "/usr/bin/chromium")
-ARGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SQUARE = [(800, 800), (1600, 800), (1600, 1600), (800, 1600)]
 
 TO_SCREEN = """(canvas, [x, y]) => {
   const box = canvas.getBoundingClientRect();
   const { scale, offsetX, offsetY } = canvas.dataset;
   return [box.left + Number(offsetX) + x * scale, box.top + Number(offsetY) + y * scale];
+}"""
+
+TO_IMAGE = """(canvas, [left, top]) => {
+  const box = canvas.getBoundingClientRect();
+  const { scale, offsetX, offsetY } = canvas.dataset;
+  return [(left - box.left - offsetX) / scale, (top - box.top - offsetY) / scale];
 }"""
 
 
@@ -87,8 +99,15 @@ class Canvas:
 
     def wait_for_photo(self) -> None:
         expect(self.canvas).to_have_attribute("data-photo", "full", timeout=15_000)
-        # The first frame after the style sheet has come gives the canvas its size and its view.
-        self.page.wait_for_function("(canvas) => canvas.width > 10", arg=self.canvas.element_handle())
+
+    def start_afresh(self) -> None:
+        """Give the server and the open page three images without labels."""
+        generation = self.tell(do="reset")["generation"]
+        self.page.get_by_role("button", name="Start afresh").click()
+        expect(self.canvas).to_have_attribute("data-image", f"one-{generation}")
+        self.wait_for_photo()
+        self.canvas.focus()
+        self.press("p", "1")
 
     def tell(self, **wish: object) -> dict[str, Any]:
         return self.page.request.post(f"{self.base}/control", data=json.dumps(wish)).json()
@@ -99,6 +118,10 @@ class Canvas:
     def screen(self, x: float, y: float) -> tuple[float, float]:
         left, top = self.canvas.evaluate(TO_SCREEN, [x, y])
         return left, top
+
+    def image(self, left: float, top: float) -> tuple[float, float]:
+        x, y = self.canvas.evaluate(TO_IMAGE, [left, top])
+        return x, y
 
     def click(self, *points: tuple[float, float], modifier: str | None = None) -> None:
         if modifier:
@@ -146,22 +169,26 @@ def near(point: list[float], x: float, y: float, reach: float = 8) -> bool:
     return abs(point[0] - x) <= reach and abs(point[1] - y) <= reach
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
+@pytest.fixture(scope="module")
+def opened(browser: Browser, server: str) -> Iterator[Canvas]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context
+    opened = Canvas(context.new_page(), server)
+    opened.open()
+    yield opened
     context.close()
 
 
 @pytest.fixture
-def canvas(context: BrowserContext, server: str) -> Iterator[Canvas]:
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    opened = Canvas(page, server)
-    opened.tell(do="reset")
-    opened.open()
+def canvas(opened: Canvas) -> Iterator[Canvas]:
+    errors: list[Error] = []
+
+    def note(error: Error) -> None:
+        errors.append(error)
+
+    opened.page.on("pageerror", note)
+    opened.start_afresh()
     yield opened
+    opened.page.remove_listener("pageerror", note)
     assert errors == []
 
 
@@ -222,7 +249,9 @@ def test_brush_strokes_add_to_the_selected_object_and_the_eraser_takes_away(canv
     saved = canvas.until(lambda s: len(objects(s)) == 2)
     first, second = objects(saved)
     assert [(op["kind"], op["subtract"]) for op in first["ops"]] == [
-        ("brush", False), ("brush", False), ("brush", True)
+        ("brush", False),
+        ("brush", False),
+        ("brush", True),
     ]
     assert first["category_id"] == second["category_id"] == 2
     assert first["ops"][0]["radius"] > 1
@@ -304,17 +333,17 @@ def test_a_number_key_chooses_the_category_and_changes_that_of_the_selected_obje
 
 
 def test_zooming_keeps_the_image_point_under_the_cursor(canvas: Canvas) -> None:
-    before = canvas.screen(2500, 1000)
-    canvas.page.mouse.move(*before)
+    x, y = (round(value) for value in canvas.screen(2500, 1000))  # wheel events come on whole pixels
+    point = canvas.image(x, y)
+    canvas.page.mouse.move(x, y)
     scale = float(canvas.canvas.get_attribute("data-scale") or 0)
 
     for _ in range(8):
         canvas.page.mouse.wheel(0, -200)
     canvas.page.wait_for_timeout(150)
 
-    after = canvas.screen(2500, 1000)
     assert float(canvas.canvas.get_attribute("data-scale") or 0) > 5 * scale
-    assert after == pytest.approx(before, abs=0.01)
+    assert canvas.image(x, y) == pytest.approx(point, abs=0.01)
 
 
 def test_space_drag_pans_and_f_shows_the_whole_photo_again(canvas: Canvas) -> None:
@@ -378,7 +407,8 @@ def test_an_expired_link_says_so_and_keeps_the_work(canvas: Canvas) -> None:
     canvas.draw_square()
 
     canvas.expect_state("link expired")
-    assert "maskwright.unsent.one" in canvas.page.evaluate("Object.keys(localStorage)")
+    kept = canvas.page.evaluate("Object.keys(localStorage)")
+    assert f"maskwright.unsent.{canvas.canvas.get_attribute('data-image')}" in kept
 
 
 def test_the_next_photo_comes_only_after_the_last_change_is_saved(canvas: Canvas) -> None:
@@ -492,7 +522,9 @@ def test_on_a_phone_one_finger_draws_and_two_fingers_zoom(browser: Browser, serv
     context.close()
 
 
-def test_a_closed_polygon_reaches_the_server_at_once(canvas: Canvas, record_property: Callable[..., None]) -> None:
+def test_a_closed_polygon_reaches_the_server_at_once(
+    canvas: Canvas, record_property: Callable[..., None]
+) -> None:
     waits = []
     for index in range(10):
         y = 250 + 250 * index

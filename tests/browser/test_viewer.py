@@ -183,6 +183,10 @@ def set_range(slider: Locator, value: int) -> None:
     slider.evaluate("(s, v) => { s.value = v; s.dispatchEvent(new Event('input', {bubbles: true})) }", value)
 
 
+def wait_for_paint(page: Page) -> None:
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def scale(page: Page, pane: str) -> float:
     return float(page.get_by_test_id(f"pane-{pane}").get_attribute("data-scale") or "nan")
 
@@ -294,6 +298,7 @@ def test_the_next_image_keeps_the_zoom_and_the_epoch(page: Page, url: str) -> No
     for _ in range(3):
         viewer.press("+")
     expect(viewer).to_have_attribute("data-epoch-shown", "2")
+    wait_for_paint(page)
     zoomed = scale(page, "prediction")
 
     page.get_by_test_id("viewer-next").click()
@@ -311,7 +316,7 @@ def test_a_hidden_class_leaves_picture_and_counts(page: Page, url: str) -> None:
 
     page.get_by_role("button", name="Dent").click()
     expect(page.get_by_role("button", name="Dent")).to_have_attribute("aria-pressed", "false")
-    page.wait_for_timeout(100)
+    wait_for_paint(page)
 
     involved = (TRUTH >= 2) | (PREDICTIONS[1] >= 2)
     expected = numpy_counts(TRUTH * involved, PREDICTIONS[1] * involved)
@@ -331,12 +336,12 @@ def test_the_confidence_threshold_turns_unsure_pixels_into_background(page: Page
 def test_opacity_one_shows_the_pure_class_colour_and_outline_only_borders(page: Page, url: str) -> None:
     viewer = opened(page, url)
     set_range(page.get_by_test_id("viewer-opacity"), 100)
-    page.wait_for_timeout(100)
+    wait_for_paint(page)
     orange = "230,159,0"
 
     filled = colors(page, "truth").get(orange, 0)
     viewer.press("o")
-    page.wait_for_timeout(100)
+    wait_for_paint(page)
     outlined = colors(page, "truth").get(orange, 0)
 
     shown = (TRUTH == 1).sum() * (scale(page, "truth") * 2) ** 2
@@ -374,7 +379,7 @@ def test_the_divider_shows_two_pictures_in_one_pane(page: Page, url: str) -> Non
     divider = page.get_by_test_id("viewer-divider")
     expect(divider).to_be_visible()
     set_range(page.get_by_test_id("viewer-opacity"), 100)
-    page.wait_for_timeout(100)
+    wait_for_paint(page)
     at_half = sum(colors(page, "swipe").get(color, 0) for color in ("230,159,0", "204,121,167", "86,180,233"))
 
     box = page.get_by_test_id("pane-swipe").bounding_box()
@@ -383,7 +388,7 @@ def test_the_divider_shows_two_pictures_in_one_pane(page: Page, url: str) -> Non
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"], box["y"] + box["height"] / 2, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(100)
+    wait_for_paint(page)
 
     assert at_half > 0
     assert "230,159,0" not in colors(page, "swipe")
@@ -446,7 +451,7 @@ def test_on_a_phone_nothing_sticks_out_and_targets_are_large(browser: Browser, u
 
 def test_an_epoch_step_is_painted_within_100_milliseconds(page: Page, url: str) -> None:
     viewer = opened(page, url)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(1000)  # the neighbours are being loaded
 
     times: list[float] = viewer.evaluate(
         """async viewer => {

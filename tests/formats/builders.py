@@ -42,12 +42,16 @@ def put(path: Path, data: bytes | str) -> Path:
     return path
 
 
-def image_record(image_id: int, file_name: str, size_wh: tuple[int, int] = SIZE_WH, **more: Any) -> dict[str, Any]:
+def image_record(
+    image_id: int, file_name: str, size_wh: tuple[int, int] = SIZE_WH, **more: Any
+) -> dict[str, Any]:
     """Give an entry of COCO's list "images"."""
     return {"id": image_id, "file_name": file_name, "width": size_wh[0], "height": size_wh[1]} | more
 
 
-def annotation(number: int, image_id: int, segmentation: Any, category_id: int = 1, **more: Any) -> dict[str, Any]:
+def annotation(
+    number: int, image_id: int, segmentation: Any, category_id: int = 1, **more: Any
+) -> dict[str, Any]:
     """Give an entry of COCO's list "annotations"; its area and box are wrong, as in many exports."""
     return {
         "id": number,

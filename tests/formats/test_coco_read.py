@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pycocotools import mask as pycoco
-from tests.formats.builders import DENT, SQUARE, annotation, coco, image_record, one_image_coco, photo, put
 
 from core.domain.errors import FormatError
 from core.domain.labels import PolygonOp, RleOp
 from core.formats import coco_read
 from core.formats.source import SourceDataset
 from core.imaging.masks import rasterise
+from tests.formats.builders import DENT, SQUARE, annotation, coco, image_record, one_image_coco, photo, put
 
 SCRATCH = {"id": 2, "name": "scratch", "supercategory": ""}
 
@@ -112,8 +112,9 @@ def test_several_polygons_of_an_annotation_are_joined(folder: Path) -> None:
     [
         ([[1, 1, 2, 2]], "A polygon has 2 points; it needs at least 3."),
         ([[1, 1, 2, 2, 3, 3, 4]], "A polygon has 7 numbers; x and y must come in pairs."),
-        ([[1, 1, 2, 2, 3, float("nan")]], "A polygon has a point that is not a number."),
-        ([[1, 1, 2, 2, 3, float("inf")]], "A polygon has a point that is not a number."),
+        ([[1, 1, 2, 2, 3, float("nan")]], "A polygon has a point that is not a number,"),
+        ([[1, 1, 2, 2, 3, float("inf")]], "A polygon has a point that is not a number,"),
+        ([[1, 1, 2, 2, 3, 10**400]], "or absurdly far away."),
         ([[1, 1, "2", 2, 3, 3]], "A polygon must be a list of numbers"),
         ([SQUARE, [1, 1]], "A polygon has 1 points; it needs at least 3."),
         ([], "It has no outline and no mask."),

@@ -27,6 +27,9 @@ from core.imaging.masks import (
     simplify_points,
 )
 
+# pycocotools' own decode, used here to compare with, is not quite at home in NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SIZES = st.tuples(st.integers(1, 30), st.integers(1, 30))
 COORDINATES = st.one_of(
     st.floats(-40, 70, allow_nan=False), st.integers(-200, 350).map(lambda tenth: tenth / 10)
@@ -112,8 +115,8 @@ def test_a_brush_covers_what_lies_within_its_radius(points: list[tuple[float, fl
 
     y, x = np.mgrid[:40, :50] + 0.5
     away = distance_to_line(x, y, points)
-    assert mask[away < radius - 1.3].all()
-    assert not mask[away > radius + 1.3].any()
+    assert mask[away < radius - 0.8].all()
+    assert not mask[away > radius + 0.8].any()
 
 
 def distance_to_line(
@@ -273,7 +276,7 @@ def test_a_part_inside_a_hole_survives_tracing() -> None:
     ops = mask_to_ops(rings, 1.0)
 
     assert [op.is_subtract for op in ops] == [False, True, False]
-    assert np.count_nonzero(rasterise(ops, rings.shape) ^ rings) < 0.03 * np.count_nonzero(rings)
+    assert np.count_nonzero(rasterise(ops, rings.shape) ^ rings) < 0.05 * np.count_nonzero(rings)
     assert sum(len(op.points_xy) for op in ops) < 80
 
 

@@ -65,7 +65,9 @@ def test_a_small_image_grows_and_a_fitting_one_is_left_alone() -> None:
 
 def test_a_large_jpeg_decoded_scaled_looks_as_decoded_whole() -> None:
     smooth = cv2.resize(
-        np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), (800, 600), interpolation=cv2.INTER_CUBIC
+        np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8),
+        (800, 600),
+        interpolation=cv2.INTER_CUBIC,
     )
     data = cv2.imencode(".jpg", smooth[:, :, ::-1])[1].tobytes()
 

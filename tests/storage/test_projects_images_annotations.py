@@ -1,0 +1,250 @@
+"""Projects, their categories and images, and the labels on them."""
+
+import pytest
+
+from core.domain.errors import AppError, Conflict, FormatError, NotFound
+from core.domain.images import ImageFilter, Project
+from core.domain.labels import Annotation, BrushOp, Category, ImageState, PolygonOp, RleOp, Split
+from core.domain.training import VersionItem
+from core.imaging.reading import PreparedPhoto
+from core.storage import annotations, images, projects, versions
+from core.storage.store import Store, new_id
+
+PHOTO = PreparedPhoto(
+    size_wh=(40, 30), media_type="image/png", phash="0" * 16, full=None, view=b"view", thumbnail=b"thumbnail"
+)
+TRIANGLE = PolygonOp(((1.0, 1.0), (20.0, 1.0), (1.0, 20.0)))
+
+
+@pytest.fixture
+def project(store: Store) -> Project:
+    created = projects.create(store, "Cars")
+    with store.write() as connection:
+        for name in ("dent", "scratch"):
+            projects.add_category(connection, created.id, name)
+    return projects.get(store, created.id)
+
+
+def add_image(store: Store, project: Project, sha256: str, split: Split | None = None, name: str = "") -> str:
+    with store.write() as connection:
+        return images.add(connection, project.id, sha256, PHOTO, name=name or f"{sha256}.png", split=split)
+
+
+def triangle(category_id: int = 1, annotation_id: str = "a") -> Annotation:
+    return Annotation(annotation_id, category_id, (TRIANGLE,))
+
+
+def test_a_project_is_found_by_its_id_and_its_name(store: Store, project: Project) -> None:
+    assert projects.get(store, project.id) == project
+    assert projects.by_name(store, " Cars ") == project
+    assert projects.list_all(store) == [project]
+    assert [c.name for c in project.categories] == ["dent", "scratch"]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 81, "Cars"])
+def test_a_project_needs_a_name_of_its_own(store: Store, project: Project, name: str) -> None:
+    with pytest.raises(AppError):
+        projects.create(store, name)
+
+    assert projects.list_all(store) == [project]
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(store: Store, project: Project) -> None:
+    with pytest.raises(NotFound, match="There are: Cars"):
+        projects.by_name(store, "Bikes")
+
+
+def test_a_category_is_made_once_whatever_its_letter_case(store: Store, project: Project) -> None:
+    with store.write() as connection:
+        again = projects.add_category(connection, project.id, " DENT ")
+
+    assert again == project.categories[0]
+    assert projects.get(store, project.id) == project
+
+
+def test_a_category_keeps_the_id_it_comes_with_where_that_is_free(store: Store, project: Project) -> None:
+    with store.write() as connection:
+        rust = projects.add_category(connection, project.id, "rust", wanted_id=7)
+        glass = projects.add_category(connection, project.id, "glass", wanted_id=1)
+
+    assert (rust.category_id, glass.category_id) == (7, 8)
+
+
+def test_a_category_is_renamed_and_keeps_its_id(store: Store, project: Project) -> None:
+    projects.change_category(store, project.id, Category(1, "bump", "#123456"))
+
+    assert projects.get(store, project.id).category(1) == Category(1, "bump", "#123456")
+
+
+def test_a_category_cannot_take_another_ones_name(store: Store, project: Project) -> None:
+    with pytest.raises(AppError, match="already a category"):
+        projects.change_category(store, project.id, Category(1, "Scratch", "#123456"))
+
+    assert projects.get(store, project.id) == project
+
+
+def test_an_image_is_read_back_as_it_was_added(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa", "valid", "left door.png")
+
+    image = images.get(store, image_id)
+    assert (image.sha256, image.size_wh, image.split, image.name) == (
+        "aa",
+        (40, 30),
+        "valid",
+        "left door.png",
+    )
+    assert (image.state, image.rev, image.is_labelled) == (ImageState.UNLABELLED, 0, False)
+    assert images.by_sha256(store, project.id, ["aa", "zz"]) == {"aa": image}
+
+
+def test_images_are_filtered_paged_and_counted(store: Store, project: Project) -> None:
+    ids = [add_image(store, project, f"{n:02d}", "train" if n < 3 else None) for n in range(5)]
+    annotations.save(store, ids[1], [triangle(2)], base_rev=0, state=ImageState.DONE)
+
+    def found(**wanted: object) -> list[str]:
+        wanted_images = ImageFilter(**wanted)  # pyright: ignore[reportArgumentType]
+        listed = [image.id for image in images.list_page(store, project.id, wanted_images)]
+        assert images.count(store, project.id, wanted_images) == len(listed)
+        return listed
+
+    assert found() == ids
+    assert found(split="train") == ids[:3]
+    assert found(split="unsplit") == ids[3:]
+    assert found(state=ImageState.DONE) == [ids[1]]
+    assert found(category_id=2) == [ids[1]]
+    assert found(category_id=1) == []
+    assert found(name_contains="03.P") == [ids[3]]
+    assert found(name_contains="%") == []
+    page = images.list_page(store, project.id, ImageFilter(), offset=1, limit=2)
+    assert [image.id for image in page] == ids[1:3]
+
+
+def test_a_category_id_is_not_taken_for_a_longer_one(store: Store, project: Project) -> None:
+    with store.write() as connection:
+        projects.add_category(connection, project.id, "rust", wanted_id=12)
+    image_id = add_image(store, project, "aa")
+    annotations.save(store, image_id, [triangle(12)], base_rev=0, state=ImageState.DONE)
+
+    assert images.count(store, project.id, ImageFilter(category_id=2)) == 0
+    assert images.count(store, project.id, ImageFilter(category_id=12)) == 1
+
+
+def test_images_change_their_split_together(store: Store, project: Project) -> None:
+    ids = [add_image(store, project, f"{n}") for n in range(3)]
+
+    images.set_split(store, ids[:2], "test")
+
+    assert [images.get(store, image_id).split for image_id in ids] == ["test", "test", None]
+
+
+def test_a_deleted_image_takes_its_labels_along_and_leaves_its_files(store: Store, project: Project) -> None:
+    images.keep_files(store, "aa", b"original", PHOTO)
+    image_id = add_image(store, project, "aa")
+    annotations.save(store, image_id, [triangle()], base_rev=0, state=ImageState.DONE)
+
+    images.delete(store, [image_id])
+
+    with pytest.raises(NotFound):
+        images.get(store, image_id)
+    with store.read() as connection, pytest.raises(NotFound):
+        annotations.read(connection, image_id, 1)
+    assert store.blobs.exists(images.photo_key("aa", "original"))
+
+
+def test_the_files_of_a_photo_are_kept_once(store: Store) -> None:
+    images.keep_files(store, "aa", b"original", PHOTO)
+    images.keep_files(store, "aa", b"something else", PHOTO)
+
+    assert store.blobs.get(images.photo_key("aa", "original")) == b"original"
+    assert not store.blobs.exists(images.photo_key("aa", "full"))
+
+
+def test_a_page_gets_the_smallest_picture_that_will_do(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa")
+
+    assert images.rendition(store, image_id, "view") == (images.photo_key("aa", "view"), "image/jpeg")
+    assert images.rendition(store, image_id, "full") == (images.photo_key("aa", "original"), "image/png")
+    with pytest.raises(NotFound):
+        images.rendition(store, new_id(), "view")
+
+
+def test_labels_are_read_back_stroke_by_stroke(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa")
+    drawn = [
+        Annotation("a", 1, (TRIANGLE, PolygonOp(TRIANGLE.points_xy, is_subtract=True)), author="Ana"),
+        Annotation("b", 2, (BrushOp(((1.5, 2.5),), 3.25), RleOp((30, 40), "0P12"))),
+    ]
+
+    annotations.save(store, image_id, drawn, base_rev=0, state=ImageState.DONE, author="Ana")
+
+    kept = annotations.current(store, image_id)
+    assert (kept.rev, kept.annotations, kept.author) == (1, tuple(drawn), "Ana")
+    image = images.get(store, image_id)
+    assert (image.rev, image.category_ids, image.annotation_count) == (1, (1, 2), 2)
+    assert image.is_labelled
+
+
+def test_an_image_without_labels_has_revision_0(store: Store, project: Project) -> None:
+    kept = annotations.current(store, add_image(store, project, "aa"))
+
+    assert (kept.rev, kept.annotations) == (0, ())
+
+
+def test_old_revisions_stay(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa")
+    annotations.save(store, image_id, [triangle()], base_rev=0, state=ImageState.DONE)
+    annotations.save(store, image_id, [], base_rev=1, state=ImageState.DONE)
+
+    with store.read() as connection:
+        assert annotations.read(connection, image_id, 1).annotations == (triangle(),)
+        assert annotations.read(connection, image_id, 2).annotations == ()
+
+
+def test_who_saves_second_is_told_and_changes_nothing(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa")
+    annotations.save(store, image_id, [triangle(1)], base_rev=0, state=ImageState.DONE)
+
+    with pytest.raises(Conflict, match="Nothing was overwritten"):
+        annotations.save(store, image_id, [triangle(2)], base_rev=0, state=ImageState.DONE)
+
+    assert annotations.current(store, image_id).annotations == (triangle(1),)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        [triangle(9)],
+        [Annotation("a", 1, (RleOp((30, 41), "0"),))],
+        [triangle(annotation_id="a"), triangle(annotation_id="a")],
+    ],
+    ids=["unknown category", "mask of another size", "one id twice"],
+)
+def test_labels_that_do_not_fit_are_refused(store: Store, project: Project, drawn: list[Annotation]) -> None:
+    image_id = add_image(store, project, "aa")
+
+    with pytest.raises(FormatError):
+        annotations.save(store, image_id, drawn, base_rev=0, state=ImageState.DONE)
+
+    assert images.get(store, image_id).rev == 0
+
+
+def test_the_same_labels_are_the_same_data_version(store: Store, project: Project) -> None:
+    item = VersionItem(add_image(store, project, "aa"), "aa", 1, "train")
+
+    first = versions.freeze(store, project.id, project.categories, [item])
+    again = versions.freeze(store, project.id, project.categories, [item])
+    other = versions.freeze(store, project.id, project.categories[:1], [item])
+
+    assert first == again == versions.get(store, first.id)
+    assert other.id != first.id
+
+
+def test_a_data_version_reads_the_labels_as_they_were(store: Store, project: Project) -> None:
+    images.keep_files(store, "aa", b"the file", PHOTO)
+    image_id = add_image(store, project, "aa")
+    annotations.save(store, image_id, [triangle()], base_rev=0, state=ImageState.DONE)
+    annotations.save(store, image_id, [], base_rev=1, state=ImageState.DONE)
+
+    photo = versions.read_item(store, VersionItem(image_id, "aa", 1, "train"))
+
+    assert (photo.data, photo.size_wh, photo.annotations) == (b"the file", (40, 30), (triangle(),))

@@ -1,0 +1,161 @@
+"""Runs: what an epoch leaves, fenced; figures per image; the champion."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.domain.errors import Fenced, NotFound
+from core.domain.images import Project
+from core.domain.runs import Champion, Epoch, Run, WorkState
+from core.domain.training import TrainingConfig
+from core.storage import lifecycle, processes, projects, runs, tables, versions
+from core.storage.lifecycle import RUNS, Claim
+from core.storage.runs import ImageRecord
+from core.storage.store import Store
+
+
+@pytest.fixture
+def project(store: Store) -> Project:
+    return projects.create(store, "Cars")
+
+
+@pytest.fixture
+def run(store: Store, project: Project) -> Run:
+    version = versions.freeze(store, project.id, (), ())
+    return runs.create(store, project.id, version.id, TrainingConfig(epochs=5, seed=3), "first")
+
+
+@pytest.fixture
+def claim(store: Store, run: Run) -> Claim:
+    """The run, under way in this process."""
+    claim = lifecycle.claim(store, RUNS, processes.this_host(), slots=1)
+    assert claim is not None
+    lifecycle.start(store, RUNS, claim, processes.this_process())
+    return claim
+
+
+def epoch_of(claim: Claim, number: int, loss: float = 1.0) -> Epoch:
+    key = f"runs/{claim.work_id}/epoch_{number:03d}-a{claim.attempt}.pt"
+    metrics = {"train_loss": loss, "val_miou_foreground": None}
+    return Epoch(claim.work_id, number, claim.attempt, metrics, {"train": 2.5}, key, tables.now())
+
+
+def record_of(image_id: str, cell: int = 1) -> ImageRecord:
+    return ImageRecord(
+        image_id, np.array([[cell, 0], [2, 2**40]], np.int64), f"{image_id}.png", f"{image_id}_c.png"
+    )
+
+
+def test_a_run_is_read_back_as_it_was_queued(store: Store, project: Project, run: Run) -> None:
+    assert run.state is WorkState.QUEUED
+    assert run.config == TrainingConfig(epochs=5, seed=3)
+    assert runs.get(store, run.id) == run
+    assert runs.list_of(store) == runs.list_of(store, project.id) == [run]
+
+
+def test_a_run_is_found_by_the_end_of_its_id(store: Store, run: Run) -> None:
+    assert runs.get(store, run.id[-8:]) == run
+    for wanted in (run.id[-5:], "nothing-like-it", "%%%%%%"):
+        with pytest.raises(NotFound):
+            runs.get(store, wanted)
+
+
+def test_an_epoch_brings_its_row_its_figures_and_the_count_together(store: Store, claim: Claim) -> None:
+    epoch, records = epoch_of(claim, 1), [record_of("a"), record_of("b")]
+
+    runs.add_epoch(store, claim, epoch, records)
+
+    assert runs.epochs(store, claim.work_id) == [epoch]
+    assert runs.get(store, claim.work_id).epochs_done == 1
+    kept = runs.records(store, claim.work_id, 1)
+    assert [(r.image_id, r.prediction, r.confidence) for r in kept] == [
+        ("a", "a.png", "a_c.png"),
+        ("b", "b.png", "b_c.png"),
+    ]
+    np.testing.assert_array_equal(kept[0].confusion, records[0].confusion)
+
+
+def test_a_repeated_epoch_replaces_what_an_earlier_attempt_left_from_there_on(
+    store: Store, claim: Claim
+) -> None:
+    for number in (1, 2, 3):
+        runs.add_epoch(store, claim, epoch_of(claim, number, loss=1.0), [record_of("a", number)])
+
+    runs.add_epoch(store, claim, epoch_of(claim, 2, loss=9.0), [record_of("b")])
+
+    assert [(e.epoch, e.metrics["train_loss"]) for e in runs.epochs(store, claim.work_id)] == [
+        (1, 1.0),
+        (2, 9.0),
+    ]
+    assert [r.image_id for r in runs.records(store, claim.work_id, 2)] == ["b"]
+    assert runs.records(store, claim.work_id, 3) == []
+    assert runs.get(store, claim.work_id).epochs_done == 2
+
+
+def test_an_attempt_that_is_over_adds_no_epoch(store: Store, claim: Claim) -> None:
+    runs.add_epoch(store, claim, epoch_of(claim, 1), [record_of("a")])
+    stale = replace(claim, attempt=claim.attempt - 1)
+
+    with pytest.raises(Fenced):
+        runs.add_epoch(store, stale, epoch_of(stale, 1, loss=9.0), [record_of("b")])
+
+    assert [e.metrics["train_loss"] for e in runs.epochs(store, claim.work_id)] == [1.0]
+    assert [r.image_id for r in runs.records(store, claim.work_id, 1)] == ["a"]
+
+
+def test_an_interrupted_run_adds_no_epoch_and_notes_no_device(store: Store, claim: Claim) -> None:
+    lifecycle.interrupt(store, RUNS, claim, "swept")
+
+    with pytest.raises(Fenced):
+        runs.add_epoch(store, claim, epoch_of(claim, 1), [])
+    with pytest.raises(Fenced):
+        runs.set_device(store, claim, "CPU")
+
+    assert runs.epochs(store, claim.work_id) == []
+
+
+def test_a_run_notes_its_device(store: Store, claim: Claim) -> None:
+    runs.set_device(store, claim, "CPU")
+
+    assert runs.get(store, claim.work_id).device == "CPU"
+
+
+def test_an_evaluation_replaces_the_figures_of_its_split_only(store: Store, claim: Claim) -> None:
+    runs.add_epoch(store, claim, epoch_of(claim, 1), [record_of("a")])
+    runs.set_records(store, claim.work_id, 1, "test", [record_of("t")])
+
+    runs.set_records(store, claim.work_id, 1, "test", [record_of("u"), record_of("v")])
+
+    assert [r.image_id for r in runs.records(store, claim.work_id, 1, "test")] == ["u", "v"]
+    assert [r.image_id for r in runs.records(store, claim.work_id, 1)] == ["a"]
+
+
+def test_one_image_is_followed_through_the_epochs(store: Store, claim: Claim) -> None:
+    for number in (1, 2, 3):
+        runs.add_epoch(store, claim, epoch_of(claim, number), [record_of("a", number), record_of("b")])
+
+    followed = runs.records_of_image(store, claim.work_id, "a")
+
+    assert {epoch: int(record.confusion[0, 0]) for epoch, record in followed.items()} == {1: 1, 2: 2, 3: 3}
+
+
+def test_an_exported_model_belongs_to_its_epoch(store: Store, claim: Claim) -> None:
+    runs.add_epoch(store, claim, epoch_of(claim, 1), [])
+    before = runs.onnx_key(store, claim.work_id, 1)
+
+    runs.set_onnx_key(store, claim.work_id, 1, "runs/x.onnx")
+
+    assert (before, runs.onnx_key(store, claim.work_id, 1)) == (None, "runs/x.onnx")
+    assert runs.onnx_key(store, claim.work_id, 2) is None
+
+
+def test_the_newest_champion_counts(store: Store, project: Project, run: Run) -> None:
+    first = Champion(project.id, run.id, 1, "", "Ana", tables.now())
+    second = replace(first, epoch=4, note="better on scratches")
+    assert runs.champion(store, project.id) is None
+
+    runs.set_champion(store, first)
+    runs.set_champion(store, second)
+
+    assert runs.champion(store, project.id) == second

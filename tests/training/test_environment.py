@@ -1,0 +1,41 @@
+"""The process is prepared before it computes, and its spawner needs no torch to know how."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from core.training.environment import PROCESS_ENV, prepare_process
+
+
+def test_the_number_of_threads_is_set() -> None:
+    before = torch.get_num_threads()
+    try:
+        prepare_process(1)
+        assert torch.get_num_threads() == 1
+        prepare_process(0)
+        assert torch.get_num_threads() >= 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_waiting_threads_sleep() -> None:
+    assert PROCESS_ENV["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "core.training.environment",
+        "core.training.losses",
+        "core.training.dataset",
+        "core.models.registry",
+        "core.models.upsampling",
+        "core.inference.predict",
+    ],
+)
+def test_what_the_web_process_may_import_loads_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
