@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 WORKERS ?= 2
-QUICK := not browser and not integration and not slow and not gpu
+QUICK := not browser and not acceptance and not integration and not slow and not gpu
 
 .PHONY: help setup setup-dev run check test test-integration test-slow bench screenshots format clean
 
@@ -45,7 +45,7 @@ check: setup-dev
 	$(BIN)/pytest -n $(WORKERS) -m "$(QUICK)"
 
 test: check
-	MASKWRIGHT_CHROMIUM="$$(tests/tools.sh chromium)" $(BIN)/pytest -m browser
+	MASKWRIGHT_CHROMIUM="$$(tests/tools.sh chromium)" $(BIN)/pytest -m "browser or acceptance"
 
 test-integration: setup-dev
 	tests/tools.sh postgres > /dev/null

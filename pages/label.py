@@ -89,8 +89,9 @@ with st.container(horizontal=True, vertical_alignment="center"):
         label_visibility="collapsed",
         key="label_show",
     )
-    with st.popover("Classes", icon=":material/palette:"):
-        draw_classes(project)
+    if project.categories:
+        with st.popover("Classes", icon=":material/palette:"):
+            draw_classes(project)
 
 if projects.count_images(store, project.id, ImageFilter()) == 0:
     empty_state("No photos yet", "Import some first; then label them here.", ":material/add_photo_alternate:")

@@ -50,8 +50,8 @@ def build_learner(config: TrainingConfig, data: TrainingData, *, is_deterministi
     """Build a network and its optimiser, with the weights it starts from.
 
     The memory layout is the one known to suit the encoder, unless a few timed steps are clearly
-    faster in the other; ``is_deterministic`` leaves the timing out, so that two runs of one seed are equal to the last bit on
-    one kind of processor.
+    faster in the other; ``is_deterministic`` leaves the timing out, so that two runs of one seed
+    are equal to the last bit on one kind of processor.
 
     Raises:
         UnknownChoice: the model, encoder, start weights or loss is not in its registry.

@@ -6,7 +6,7 @@ own and saves them itself with ``PUT save_url``. Python only hears that the user
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from core.domain.labels import Annotation, Category, ImageState, annotation_to_json
 from pages.components.assets import assets_hash, component
@@ -110,8 +110,8 @@ def _take_note() -> None:
 def _event(value: object) -> LabelerEvent | None:
     if not isinstance(value, Mapping):
         return None
-    sent: Mapping[str, Any] = value
-    to = sent.get("to")
-    if to not in get_args(Destination):
+    sent = cast(Mapping[str, Any], value)
+    if sent.get("to") not in get_args(Destination):
         return None
+    to = cast(Destination, sent["to"])
     return LabelerEvent(to=to, image_id=str(sent.get("image_id", "")), rev=int(sent.get("rev", 0)))

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+from pycocotools.mask import encode as encode_mask
 
 pytestmark = pytest.mark.browser
 
@@ -40,6 +42,12 @@ TO_IMAGE = """(canvas, [left, top]) => {
   const box = canvas.getBoundingClientRect();
   const { scale, offsetX, offsetY } = canvas.dataset;
   return [(left - box.left - offsetX) / scale, (top - box.top - offsetY) / scale];
+}"""
+
+ALPHA = """(canvas, [x, y]) => {
+  const layer = canvas.previousElementSibling;
+  const ratio = canvas.width / canvas.getBoundingClientRect().width;
+  return layer.getContext('2d').getImageData(x * ratio, y * ratio, 1, 1).data[3];
 }"""
 
 
@@ -122,6 +130,13 @@ class Canvas:
     def image(self, left: float, top: float) -> tuple[float, float]:
         x, y = self.canvas.evaluate(TO_IMAGE, [left, top])
         return x, y
+
+    def paint(self, x: float, y: float) -> int:
+        """How strongly objects are painted at an image point, 0 to 255."""
+        box = self.canvas.bounding_box()
+        assert box
+        left, top = self.screen(x, y)
+        return int(self.canvas.evaluate(ALPHA, [left - box["x"], top - box["y"]]))
 
     def click(self, *points: tuple[float, float], modifier: str | None = None) -> None:
         if modifier:
@@ -275,6 +290,26 @@ def test_a_hole_is_cut_into_the_object_under_it(canvas: Canvas) -> None:
 
     made = objects(canvas.until(lambda s: s["rev"] == 2))[0]
     assert [op["subtract"] for op in made["ops"]] == [False, True]
+
+
+def test_an_imported_mask_is_shown_and_the_eraser_takes_from_it(canvas: Canvas) -> None:
+    mask = np.zeros((3000, 4000), np.uint8)
+    mask[1000:2000, 1000:2500] = 1
+    counts = encode_mask(np.asfortranarray(mask))["counts"].decode()
+    op = {"kind": "rle", "size": [3000, 4000], "counts": counts, "subtract": False}
+    imported = {"id": "mask", "category_id": 2, "ops": [op], "source": "imported", "author": ""}
+    canvas.tell(do="other", image="one", annotations=[imported])
+    canvas.page.get_by_role("button", name="Start afresh").click()
+    expect(canvas.page.get_by_test_id("object")).to_have_count(1)
+    canvas.canvas.focus()
+    canvas.press("e")
+
+    canvas.drag((1500, 1500), (2000, 1500))
+
+    ops = objects(canvas.until(lambda s: s["rev"] == 2))[0]["ops"]
+    assert [(o["kind"], o["subtract"]) for o in ops] == [("rle", False), ("brush", True)]
+    assert canvas.paint(1200, 1200) > 60
+    assert canvas.paint(1700, 1500) == canvas.paint(900, 900) == 0
 
 
 def test_corners_are_dragged_inserted_and_deleted(canvas: Canvas) -> None:

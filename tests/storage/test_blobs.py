@@ -1,6 +1,7 @@
 """Files by key, in a folder and in an S3 bucket."""
 
 import os
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 
@@ -34,11 +35,11 @@ def s3_url(monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
         "AWS_ENDPOINT_URL": endpoint,
     }.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="photos", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    client, bucket = boto3.client("s3"), f"photos-{uuid.uuid4().hex}"  # the server's buckets outlive it
+    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     client.close()
     s3fs.S3FileSystem.clear_instance_cache()
-    yield "s3://photos/maskwright"
+    yield f"s3://{bucket}/maskwright"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
