@@ -71,7 +71,9 @@ export class Controls {
   #head() {
     const { act } = this;
     const refs = this.#refs;
-    refs.previous = iconButton("previous", { title: "Previous photo", key: "←", testid: "previous", onclick: () => act.navigate("previous") });
+    refs.previous = iconButton("previous", {
+      title: "Previous photo", key: "←", testid: "previous", onclick: () => act.navigate("previous"),
+    });
     refs.next = iconButton("next", { title: "Next photo", key: "→", testid: "next", onclick: () => act.navigate("next") });
     refs.position = make("span", { class: "position", "data-testid": "position" });
     refs.name = make("span", { class: "name" });
@@ -101,8 +103,13 @@ export class Controls {
     );
     refs.undo = iconButton("undo", { title: "Undo", key: "Ctrl Z", testid: "undo", onclick: () => act.undo() });
     refs.redo = iconButton("redo", { title: "Redo", key: "Ctrl Shift Z", testid: "redo", onclick: () => act.redo() });
-    refs.list = iconButton("list", { title: "Objects", testid: "toggle-objects", class: "icon narrow", "aria-expanded": "false", onclick: () => this.#toggleList() });
-    const help = iconButton("help", { title: "Keyboard shortcuts", key: "?", testid: "help", onclick: () => this.toggleHelp() });
+    refs.list = iconButton("list", {
+      title: "Objects", testid: "toggle-objects", class: "icon narrow", "aria-expanded": "false",
+      onclick: () => this.#toggleList(),
+    });
+    const help = iconButton("help", {
+      title: "Keyboard shortcuts", key: "?", testid: "help", onclick: () => this.toggleHelp(),
+    });
     const rule = () => make("span", { class: "rule" });
     return make(
       "div",
@@ -114,15 +121,31 @@ export class Controls {
   #dock() {
     const { act } = this;
     const refs = this.#refs;
-    refs.size = make("input", { type: "range", min: "0", max: "100", step: "1", "aria-label": "Brush size", "data-testid": "brush-size", oninput: (event) => act.setBrushSlider(Number(event.target.value)) });
+    refs.size = make("input", {
+      type: "range", min: "0", max: "100", step: "1", "aria-label": "Brush size",
+      "data-testid": "brush-size", oninput: (event) => act.setBrushSlider(Number(event.target.value)),
+    });
     refs.sizeText = make("output", {});
-    refs.sizeBox = make("label", { class: "slider size", title: "Brush size ([ and ])" }, make("span", {}, "Size"), refs.size, refs.sizeText);
-    refs.opacity = make("input", { type: "range", min: "0", max: "100", step: "5", "aria-label": "Fill opacity", "data-testid": "opacity", oninput: (event) => act.setOpacity(Number(event.target.value) / 100) });
-    const opacity = make("label", { class: "slider", title: "How strongly objects are filled" }, make("span", {}, "Fill"), refs.opacity);
-    refs.hide = iconButton("eye", { title: "Hide all objects", key: "H", testid: "hide-all", "aria-pressed": "false", onclick: () => act.toggleHidden() });
+    refs.sizeBox = make("label", {
+      class: "slider size", title: "Brush size ([ and ])",
+    }, make("span", {}, "Size"), refs.size, refs.sizeText);
+    refs.opacity = make("input", {
+      type: "range", min: "0", max: "100", step: "5", "aria-label": "Fill opacity",
+      "data-testid": "opacity", oninput: (event) => act.setOpacity(Number(event.target.value) / 100),
+    });
+    const opacity = make("label", {
+      class: "slider", title: "How strongly objects are filled",
+    }, make("span", {}, "Fill"), refs.opacity);
+    refs.hide = iconButton("eye", {
+      title: "Hide all objects", key: "H", testid: "hide-all", "aria-pressed": "false",
+      onclick: () => act.toggleHidden(),
+    });
     refs.zoom = make("output", { class: "zoom", "data-testid": "zoom", "aria-label": "Zoom" });
     const fit = iconButton("fit", { title: "Whole photo", key: "F", testid: "fit", onclick: () => act.fit() });
-    const actual = make("button", { type: "button", class: "text", title: "One photo pixel per screen pixel (0)", "data-testid": "actual-size", "aria-label": "Actual size", onclick: () => act.actualSize() }, "1:1");
+    const actual = make("button", {
+      type: "button", class: "text", title: "One photo pixel per screen pixel (0)",
+      "data-testid": "actual-size", "aria-label": "Actual size", onclick: () => act.actualSize(),
+    }, "1:1");
     const gap = make("span", { class: "gap" });
     return make("div", { class: "dock" }, refs.sizeBox, gap, opacity, refs.hide, refs.zoom, fit, actual);
   }
@@ -159,7 +182,10 @@ export class Controls {
       make("dd", {}, what),
     ]);
     const head = make("div", { class: "help-head" }, make("h2", {}, "Keyboard and mouse"), close);
-    return make("div", { class: "help", role: "dialog", "aria-label": "Keyboard shortcuts", hidden: "", "data-testid": "help-panel" }, head, make("dl", {}, ...rows));
+    return make("div", {
+      class: "help", role: "dialog", "aria-label": "Keyboard shortcuts", hidden: "",
+      "data-testid": "help-panel",
+    }, head, make("dl", {}, ...rows));
   }
 
   toggleHelp(isOpen = this.#refs.help.hidden) {
@@ -192,7 +218,9 @@ export class Controls {
     banner.hidden = text === null;
     if (text === null) return;
     const buttons = choices.map(([label, action, testid], i) =>
-      make("button", { type: "button", class: i === 0 ? "primary" : "quiet", "data-testid": testid, onclick: action }, label),
+      make("button", {
+        type: "button", class: i === 0 ? "primary" : "quiet", "data-testid": testid, onclick: action,
+      }, label),
     );
     banner.replaceChildren(make("p", {}, text), make("div", {}, ...buttons));
   }
@@ -290,15 +318,26 @@ export class Controls {
       const isHidden = hidden.has(annotation.id);
       const select = make(
         "button",
-        { type: "button", class: "object", "aria-pressed": String(annotation.id === selectedId), onclick: () => this.act.reveal(annotation.id) },
+        {
+          type: "button", class: "object", "aria-pressed": String(annotation.id === selectedId),
+          onclick: () => this.act.reveal(annotation.id),
+        },
         chip(category?.color ?? "#808080"), make("span", { class: "label" }, category?.name ?? "Unknown"),
         make("span", { class: "area" }, areaOf(annotation)),
       );
-      const eye = iconButton(isHidden ? "eyeOff" : "eye", { title: isHidden ? "Show" : "Hide", testid: "object-visibility", "aria-pressed": String(isHidden), onclick: () => this.act.toggleObject(annotation.id) });
-      const trash = iconButton("trash", { title: "Delete", testid: "object-delete", disabled: isReadonly ? "" : null, onclick: () => this.act.remove(annotation.id) });
+      const eye = iconButton(isHidden ? "eyeOff" : "eye", {
+        title: isHidden ? "Show" : "Hide", testid: "object-visibility", "aria-pressed": String(isHidden),
+        onclick: () => this.act.toggleObject(annotation.id),
+      });
+      const trash = iconButton("trash", {
+        title: "Delete", testid: "object-delete", disabled: isReadonly ? "" : null,
+        onclick: () => this.act.remove(annotation.id),
+      });
       return make("li", { class: isHidden ? "off" : "", "data-testid": "object" }, select, eye, trash);
     });
-    const empty = make("li", { class: "empty" }, isReadonly ? "Nothing is marked." : "Nothing is marked yet. Draw with the polygon or the brush.");
+    const empty = make("li", {
+      class: "empty",
+    }, isReadonly ? "Nothing is marked." : "Nothing is marked yet. Draw with the polygon or the brush.");
     refs.objects.replaceChildren(...(rows.length > 0 ? rows.reverse() : [empty]));
   }
 }

@@ -159,7 +159,10 @@ export class Stage {
     const ratio = this.canvas.width / this.size.width;
     if (this.#isStale("photo", [view, this.photo.full, this.photo.preview])) this.#drawPhoto(ratio);
     const live = labeler.live?.annotation.id ?? null;
-    const look = [view, labeler.annotations, labeler.selectedId, labeler.hidden, labeler.isHidden, labeler.opacity, live, labeler.data.categories];
+    const look = [
+      view, labeler.annotations, labeler.selectedId, labeler.hidden, labeler.isHidden, labeler.opacity,
+      live, labeler.data.categories,
+    ];
     this.#showObjects(look, () => this.#drawObjects(ratio, live));
     this.#drawTool(ratio);
     this.canvas.style.cursor = labeler.activeTool.cursor;

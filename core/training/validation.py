@@ -23,7 +23,8 @@ from core.training.progress import OnBatch, Pace, Progress
 class ImageResult:
     """How a network did on one photo.
 
-    loss: at the network's size. confusion: int64 (C, C), rows = truth, at the original size.
+    loss: that of the batch it was measured in, at the network's size, so that the mean over photos
+    stands beside the training loss (Dice over one photo's classes would not). confusion: int64 (C, C), rows = truth, at the original size.
     label_map: uint8 (H, W), original size. confidence: uint8 (h, w), long side at most 1024: the
     winning class's probability times 255.
     """
@@ -66,8 +67,8 @@ def validate(
         photos = [read_item(item) for item in items[start : start + network.batch_size]]
         truths = [truth_of(photo, _class_index(network)) for photo in photos]
         images, labels = _at_network_size(network, photos, truths, cache, start)
-        logits, losses = _forward(network, images, labels)
-        for photo, truth, logit, loss in zip(photos, truths, logits, losses, strict=True):
+        logits, loss = _forward(network, images, labels)
+        for photo, truth, logit in zip(photos, truths, logits, strict=True):
             yield _image_result(photo.image_id, truth, logit, loss)
         pace.images += len(photos)
         on_batch(Progress("validate", epoch, number, len(starts), pace.images_per_second))
@@ -90,14 +91,13 @@ def _at_network_size(
 
 def _forward(
     network: Network, images: NDArray[np.uint8], labels: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], list[float]]:
-    """Give the logits float32 (N, C, S, S) and each image's own loss."""
+) -> tuple[NDArray[np.float32], float]:
+    """Give the logits float32 (N, C, S, S) and the batch's loss."""
     network.module.eval()
     with torch.inference_mode():
         logits: Tensor = network.module(network_input(network, images)).float()
-        truth = network_truth(network, labels)
-        losses = [float(network.loss(logits[i : i + 1], truth[i : i + 1])) for i in range(len(truth))]
-        return logits.contiguous().cpu().numpy(), losses
+        loss = float(network.loss(logits, network_truth(network, labels)))
+        return logits.contiguous().cpu().numpy(), loss
 
 
 def _image_result(

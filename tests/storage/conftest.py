@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -47,27 +48,31 @@ def database_url(postgres: str) -> Generator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A PostgreSQL server of our own on a free loopback port; gives its URL without a database."""
+def postgres() -> Generator[str]:
+    """A PostgreSQL server of our own on a free loopback port; gives its URL without a database.
+
+    Its folder is not below pytest's own, which every new session of pytest closes to other users.
+    """
     if not POSTGRES_BINARIES:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     binaries = POSTGRES_BINARIES[-1]
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="maskwright-postgres-"))
     as_owner: list[str] = []
     if os.getuid() == 0:  # the server refuses to run as root
         as_owner = ["runuser", "-u", "postgres", "--"]
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
         shutil.chown(folder, "postgres")
-    data, port = folder / "data", _free_port()
-    run = [*as_owner, str(binaries / "initdb"), "-D", str(data), "-U", "maskwright", "-A", "trust", "-N"]
-    subprocess.run(run, check=True, capture_output=True, cwd=folder)
+    port, data = _free_port(), str(folder / "data")
+    run = [*as_owner, str(binaries / "initdb"), "-D", data, "-U", "maskwright", "-A", "trust", "-N"]
+    control = [*as_owner, str(binaries / "pg_ctl"), "-D", data, "-w"]
     options = f"-p {port} -h 127.0.0.1 -k '' -c fsync=off"
-    control = [*as_owner, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
     start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
-    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder)
-    yield f"postgresql+psycopg://maskwright@127.0.0.1:{port}"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder)
+    try:
+        subprocess.run(run, check=True, capture_output=True, cwd=folder)
+        subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        yield f"postgresql+psycopg://maskwright@127.0.0.1:{port}"
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:
