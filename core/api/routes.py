@@ -10,7 +10,7 @@ from pathlib import Path
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Route
 
 from core.domain.errors import AppError, Conflict, FormatError, NotFound, StorageError
 from core.services import labelling, links, pictures
@@ -37,33 +37,33 @@ async def asset(request: Request) -> Response:
 
 async def photo(request: Request) -> Response:
     """Serve a rendition of a photo."""
-    _check(request)
     image_id, wanted = request.path_params["image_id"], request.path_params["rendition"]
+    _check(request, f"img/{image_id}/{wanted}")
     path, media_type = await to_thread.run_sync(pictures.photo_file, open_home(), image_id, wanted)
     return FileResponse(path, media_type=media_type, headers={"Cache-Control": PRIVATE})
 
 
 async def stored_file(request: Request) -> Response:
     """Serve a stored picture: a prediction, a confidence map, a photo that was predicted."""
-    _check(request)
-    path = await to_thread.run_sync(pictures.stored_file, open_home(), request.path_params["key"])
+    key = request.path_params["key"]
+    _check(request, f"file/{key}")
+    path = await to_thread.run_sync(pictures.stored_file, open_home(), key)
     media_type = "image/jpeg" if path.suffix == ".jpg" else "image/png"
     return FileResponse(path, media_type=media_type, headers={"Cache-Control": PRIVATE})
 
 
 async def truth(request: Request) -> Response:
     """Draw an image's labels as a grey PNG of class indices."""
-    _check(request)
-    data = await to_thread.run_sync(
-        pictures.truth_png, open_home(), request.path_params["image_id"], dict(request.query_params)
-    )
+    image_id = request.path_params["image_id"]
+    _check(request, f"truth/{image_id}")
+    data = await to_thread.run_sync(pictures.truth_png, open_home(), image_id, dict(request.query_params))
     return Response(data, media_type="image/png", headers={"Cache-Control": PRIVATE})
 
 
 async def save_annotations(request: Request) -> Response:
     """Save what the canvas sends; a conflict answers with what the others saved."""
-    path = _check(request)
-    image_id = path.rsplit("/", 1)[-1]
+    image_id = request.path_params["image_id"]
+    _check(request, f"annotations/{image_id}")
     if int(request.headers.get("content-length", "0")) > MAX_SAVE_BYTES:
         return JSONResponse({"message": "These labels are too large to save."}, 413)
     try:
@@ -81,10 +81,9 @@ async def save_annotations(request: Request) -> Response:
     return JSONResponse(saved)
 
 
-def _check(request: Request) -> str:
-    path = request.url.path.removeprefix(request.scope.get("root_path", "")).lstrip("/")
+def _check(request: Request, path: str) -> None:
+    """Check the link's signature; ``path`` is relative to the app's root, as it was signed."""
     links.check(open_home(), path, dict(request.query_params))
-    return path
 
 
 def _spoken(handler: Handler) -> Handler:
@@ -101,19 +100,17 @@ def _spoken(handler: Handler) -> Handler:
     return answer
 
 
-ROUTES: list[BaseRoute] = [
-    Route("/assets/{version}/{name}", asset),
-    Route("/img/{image_id}/{rendition}", _spoken(photo)),
-    Route("/file/{key:path}", _spoken(stored_file)),
-    Route("/truth/{image_id}", _spoken(truth)),
-    Route("/annotations/{image_id}", _spoken(save_annotations), methods=["PUT", "POST"]),
-]
-
-
-def routes_under(base_path: str) -> list[BaseRoute]:
+def routes_under(base_path: str) -> list[Route]:
     """Give the routes as they stand under a base path such as "tools/maskwright"; "" is the root.
 
-    Streamlit puts its own routes under server.baseUrlPath, but not those it is given.
+    Streamlit puts its own routes under server.baseUrlPath, but not those it is given; a Mount there
+    would hide Streamlit's.
     """
-    base_path = base_path.strip("/")
-    return [Mount(f"/{base_path}", routes=ROUTES)] if base_path else [*ROUTES]
+    root = f"/{base_path.strip('/')}" if base_path.strip("/") else ""
+    return [
+        Route(f"{root}/assets/{{version}}/{{name}}", asset),
+        Route(f"{root}/img/{{image_id}}/{{rendition}}", _spoken(photo)),
+        Route(f"{root}/file/{{key:path}}", _spoken(stored_file)),
+        Route(f"{root}/truth/{{image_id}}", _spoken(truth)),
+        Route(f"{root}/annotations/{{image_id}}", _spoken(save_annotations), methods=["PUT", "POST"]),
+    ]

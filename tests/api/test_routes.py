@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from core.api.routes import ROUTES
+from core.api.routes import routes_under
 from core.domain.labels import ImageState, annotation_to_json
 from core.imaging.reading import decode_grey, decode_rgb
 from core.services import labelling, links, pictures, projects
@@ -20,7 +20,7 @@ from tests.builders import SIZE_WH, add_image, project_with, square
 def client(store: Store, monkeypatch: pytest.MonkeyPatch) -> Generator[TestClient]:
     """A client of the routes on this test's home."""
     monkeypatch.setenv("MASKWRIGHT_HOME", str(store.home))
-    with TestClient(Starlette(routes=ROUTES)) as opened:
+    with TestClient(Starlette(routes=routes_under(""))) as opened:
         yield opened
 
 
@@ -33,6 +33,16 @@ def test_a_photo_needs_its_signed_link(store: Store, client: TestClient) -> None
     assert client.get(link.split("?")[0]).status_code == 403
     assert client.get(link.replace("full", "original")).status_code == 403
     assert client.get(link[:-1] + ("0" if link[-1] != "0" else "1")).status_code == 403
+
+
+def test_under_a_base_path_the_same_links_hold(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKWRIGHT_HOME", str(store.home))
+    image = add_image(store, project_with(store, "dent"), 1)
+    link = projects.photo_link(store, image, "view")
+
+    with TestClient(Starlette(routes=routes_under("/tools/maskwright/"))) as client:
+        assert client.get(f"tools/maskwright/{link}").status_code == 200
+        assert client.get(link).status_code == 404
 
 
 def test_an_expired_link_is_refused(

@@ -90,7 +90,9 @@ def test_its_children_are_stopped_with_it(tmp_path: Path, spawned: list[subproce
 
 
 def test_a_zombie_is_gone(tmp_path: Path, spawned: list[subprocess.Popen[bytes]]) -> None:
-    process = start(spawned, tmp_path / "log", "input()")  # nobody has asked for its exit code yet
+    process = start(
+        spawned, tmp_path / "log", "import time; time.sleep(0.5)"
+    )  # nobody has asked for its exit code yet
 
     assert wait_until_gone(process, 20)
 

@@ -17,8 +17,8 @@ from core.domain.runs import Job, Process, WorkState
 from core.storage import images, jobs, lifecycle, processes, tables
 from core.storage.lifecycle import JOBS
 from core.storage.store import Store
-from core.worker.supervisor import Patience, classify_exit, run_worker
-from tests.worker.builders import Workers, photo_bytes, wait_until
+from core.worker.supervisor import ROOT, Patience, child_environment, classify_exit, run_worker
+from tests.worker.builders import SERVE, Workers, photo_bytes, wait_until
 
 PHOTOS = 150  # so that an import lasts long enough to be met under way
 QUICK = Patience(poll=0.1, cancel=1, terminate=1)
@@ -218,6 +218,21 @@ def test_an_embedded_worker_waits_and_takes_over_when_the_first_one_dies(
     wait_until(lambda: state_of(store, queued) is WorkState.SUCCEEDED)
     wait_until(lambda: lifecycle.left_behind(store, JOBS, processes.this_host()) == [])
     assert first.wait() == -9
+
+
+def test_an_embedded_worker_ends_with_the_process_that_started_it(store: Store) -> None:
+    serve = SERVE.format(options="embedded=True")
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {serve!r}])"
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=child_environment(store))
+    lock = store.home / "worker.lock"
+    wait_until(lambda: lock.exists() and lock.read_text())
+    worker = processes.find(int(lock.read_text()))
+    assert worker is not None
+
+    parent.kill()
+    parent.wait()
+
+    wait_until(lambda: not processes.is_alive(worker), 10)
 
 
 @pytest.mark.parametrize(
