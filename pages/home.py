@@ -7,7 +7,7 @@ from core.domain.images import Project
 from core.services import evaluation, projects, training
 from core.services.home import Store, open_home
 from pages.components.jobs import follow_job
-from pages.components.shell import PROJECT, open_project, shown_errors
+from pages.components.shell import PROJECT, class_chip, open_project, shown_errors
 
 SAMPLE_JOB = "sample_job"
 
@@ -83,11 +83,11 @@ def draw_overview(store: Store, project: Project) -> None:
     """Show the project in figures."""
     overview = projects.overview(store, project.id)
     best = evaluation.best_of_project(store, project.id)
-    figures = st.columns(4)
-    figures[0].metric("Photos", f"{overview.images:,}", border=True)
-    figures[1].metric("Labelled", f"{overview.labelled:,}", border=True)
-    figures[2].metric("Training runs", len(training.list_runs(store, project.id)), border=True)
-    figures[3].metric("Best foreground mIoU", "–" if best is None else f"{best:.3f}", border=True)
+    with st.grid("auto", min_column_width=150):
+        st.metric("Photos", f"{overview.images:,}", border=True)
+        st.metric("Labelled", f"{overview.labelled:,}", border=True)
+        st.metric("Training runs", len(training.list_runs(store, project.id)), border=True)
+        st.metric("Best foreground mIoU", "–" if best is None else f"{best:.3f}", border=True)
     draw_next_step(project, overview)
     if project.categories:
         st.subheader("Classes", anchor=False)
@@ -95,7 +95,7 @@ def draw_overview(store: Store, project: Project) -> None:
             shown = overview.annotations.get(category.category_id, 0)
             share = shown / max(1, overview.labelled)
             chip, bar = st.columns([1, 3], vertical_alignment="center")
-            chip.markdown(f":color[&#9632;]{{foreground='{category.color}'}} {category.name}")
+            chip.markdown(class_chip(category))
             bar.progress(share, f"{shown} of {overview.labelled} labelled photos")
 
 

@@ -113,7 +113,7 @@ def canvas() -> None:
         st.session_state["label_queue_key"] = key
         st.session_state["label_queue"] = queue_of(project, show or "all")
     ids = st.session_state["label_queue"]
-    image_id = st.session_state.get(IMAGE) or wanted
+    image_id = st.session_state.get(IMAGE) or wanted or labelling.first_to_do(store, project.id)
     if image_id not in ids and image_id and show in (None, "all"):
         ids = st.session_state["label_queue"] = queue_of(project, "all")
     if not ids:

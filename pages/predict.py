@@ -8,7 +8,7 @@ from core.services import evaluation, prediction, training
 from core.services.home import open_home
 from core.services.prediction import PhotoPrediction
 from pages.components.jobs import warn_without_worker
-from pages.components.shell import author, current_project, empty_state, shown_errors
+from pages.components.shell import author, class_chip, current_project, empty_state, shown_errors
 from pages.components.sketch import sketch_strokes
 from pages.components.viewer import ViewerClass, ViewerEpoch, ViewerImage, viewer
 
@@ -54,12 +54,15 @@ def draw_result(found: PhotoPrediction, data: bytes) -> None:
             epochs=[ViewerEpoch(found.epoch, found.prediction_link, found.confidence_link)],
             epoch=found.epoch,
             classes=[ViewerClass(i, c.name, c.color) for i, c in enumerate(found.classes, start=1)],
+            height=460,
         )
     with side:
         st.markdown("**Share of the photo**")
         for category in found.classes:
             share = found.share.get(category.name, 0.0)
-            st.progress(min(1.0, share), f"{category.name}: {share:.1%}")
+            with st.container(horizontal=True, horizontal_alignment="distribute", gap="small"):
+                st.markdown(class_chip(category), width="content")
+                st.markdown(f"**{share:.1%}**" if share else ":gray[none]", width="content")
         if not any(found.share.values()):
             st.caption("No damage found.")
         stem = found.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]

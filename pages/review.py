@@ -94,7 +94,6 @@ def score_table(scores: list[ImageScore], image_id: str) -> str:
         {
             "Photo": score.name.rsplit("/", 1)[-1],
             "IoU": score.iou,
-            "Dice": score.dice,
             "Missed": score.missed_share * 100,
             "False": score.false_share * 100,
         }
@@ -104,13 +103,12 @@ def score_table(scores: list[ImageScore], image_id: str) -> str:
         rows,
         hide_index=True,
         width="stretch",
-        height=560,
+        height=min(640, 36 * (len(rows) + 1)),
         on_select="rerun",
         selection_mode="single-row",
         key=f"scores_{run.id}",
         column_config={
-            "IoU": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
-            "Dice": st.column_config.NumberColumn(format="%.3f"),
+            "IoU": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f", width="small"),
             "Missed": st.column_config.NumberColumn(
                 format="%.1f %%", help="Damage not found, share of photo"
             ),
@@ -138,7 +136,7 @@ def validation_view() -> None:
         return
     image_id = st.session_state.get(IMAGE)
     image_id = image_id if image_id in ids else ids[0]
-    table, stage = st.columns([4, 9], gap="medium")
+    stage, table = st.columns([9, 4], gap="medium")
     with table:
         st.caption(f"{len(ids)} validation photos, worst first at epoch {epoch}")
         image_id = score_table(scores, image_id)

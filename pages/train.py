@@ -91,9 +91,10 @@ settings, queue = st.columns([2, 3], gap="large")
 with settings:
     st.subheader("New run", anchor=False)
     config = choose_config()
+    action = st.container()
     can_start = config is not None and draw_data(project, config)
-    if st.button("Start training", type="primary", disabled=not can_start, icon=":material/play_arrow:"):
-        with shown_errors():
+    with action, shown_errors():
+        if st.button("Start training", type="primary", disabled=not can_start, icon=":material/play_arrow:"):
             assert config is not None
             run = training.start_run(store, project.id, config)
             st.toast(f"{run.name} is queued.", icon=":material/schedule:")

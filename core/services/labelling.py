@@ -49,6 +49,15 @@ def queue(store: Store, project_id: str, only: ImageFilter) -> list[str]:
     return [image.id for image in images.list_page(store, project_id, only)]
 
 
+def first_to_do(store: Store, project_id: str) -> str | None:
+    """Give the first image that is not done: one in progress before one untouched; None where all are."""
+    for state in (ImageState.IN_PROGRESS, ImageState.UNLABELLED):
+        found = images.list_page(store, project_id, ImageFilter(state=state), limit=1)
+        if found:
+            return found[0].id
+    return None
+
+
 def save(store: Store, image_id: str, message: object, *, author: str = "") -> dict[str, Any]:
     """Save what the canvas sends: ``{rev, state, annotations}``.
 

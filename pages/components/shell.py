@@ -7,6 +7,7 @@ import streamlit as st
 
 from core.domain.errors import AppError
 from core.domain.images import Project
+from core.domain.labels import Category
 from core.services import projects
 from core.services.home import open_home
 
@@ -45,6 +46,12 @@ def open_project(project_id: str) -> None:
 def author() -> str:
     """Give the name to put on what the visitor saves; empty where nobody is logged in."""
     return str(st.user.get("email", "") or "") if st.user else ""
+
+
+def class_chip(category: Category) -> str:
+    """Give a class's colour and name as Markdown."""
+    name = category.name.translate({ord(sign): f"\\{sign}" for sign in "\\`*_[]{}$:<>#"})
+    return f":color[&#9632;]{{foreground='{category.color}'}} {name}"
 
 
 def empty_state(title: str, text: str, icon: str = ":material/inbox:") -> None:
