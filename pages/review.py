@@ -71,21 +71,21 @@ def draw_promotion(run: Run, epoch: int) -> None:
     champion = evaluation.champion(store, run.project_id)
     is_champion = champion is not None and (champion.run_id, champion.epoch) == (run.id, epoch)
     metrics = next((e.metrics for e in evaluation.epochs(store, run.id) if e.epoch == epoch), {})
-    with st.container(horizontal=True, vertical_alignment="center"):
-        figures = [
-            f"{title} **{metrics[key]:.3f}**"
-            for title, key in (("foreground mIoU", evaluation.METRIC), ("Dice", "val_dice_foreground"))
-            if metrics.get(key) is not None
-        ]
-        st.markdown(f"Epoch **{epoch}** over all validation photos: {', '.join(figures) or 'no figures'}")
-        st.space("stretch")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**Epoch {epoch}**, all validation photos")
         if is_champion:
             st.badge("Champion", icon=":material/trophy:", color="green")
-        elif st.button("Make champion", type="primary", icon=":material/trophy:"):
-            with shown_errors():
-                evaluation.promote(store, run, epoch, author=author())
-                st.toast(f"Epoch {epoch} of {run.name} is the champion.", icon=":material/trophy:")
-                st.rerun(scope="fragment")
+    figures = [("Foreground mIoU", evaluation.METRIC), ("Dice", "val_dice_foreground"), ("Loss", "val_loss")]
+    with st.grid(3, min_column_width=90):
+        for title, key in figures:
+            st.metric(title, _figure(metrics.get(key)))
+    if not is_champion and st.button(
+        "Make champion", type="primary", icon=":material/trophy:", width="stretch"
+    ):
+        with shown_errors():
+            evaluation.promote(store, run, epoch, author=author())
+            st.toast(f"Epoch {epoch} of {run.name} is the champion.", icon=":material/trophy:")
+            st.rerun(scope="fragment")
 
 
 def score_table(scores: list[ImageScore], image_id: str) -> str:
@@ -103,7 +103,7 @@ def score_table(scores: list[ImageScore], image_id: str) -> str:
         rows,
         hide_index=True,
         width="stretch",
-        height=min(640, 36 * (len(rows) + 1)),
+        height=min(640, 35 * (len(rows) + 1) + 3),
         on_select="rerun",
         selection_mode="single-row",
         key=f"scores_{run.id}",
@@ -138,6 +138,7 @@ def validation_view() -> None:
     image_id = image_id if image_id in ids else ids[0]
     stage, table = st.columns([9, 4], gap="medium")
     with table:
+        promotion = st.container(border=True)
         st.caption(f"{len(ids)} validation photos, worst first at epoch {epoch}")
         image_id = score_table(scores, image_id)
     with stage:
@@ -154,6 +155,7 @@ def validation_view() -> None:
             has_previous=image_id != ids[0],
             has_next=image_id != ids[-1],
         )
+    with promotion:
         draw_promotion(run, event.epoch)
     st.session_state[IMAGE] = image_id
     st.session_state.setdefault(EPOCH, {})[run.id] = event.epoch

@@ -24,7 +24,8 @@ class ImageResult:
     """How a network did on one photo.
 
     loss: that of the batch it was measured in, at the network's size, so that the mean over photos
-    stands beside the training loss (Dice over one photo's classes would not). confusion: int64 (C, C), rows = truth, at the original size.
+    stands beside the training loss (Dice over one photo's classes would not).
+    confusion: int64 (C, C), rows = truth, at the original size.
     label_map: uint8 (H, W), original size. confidence: uint8 (h, w), long side at most 1024: the
     winning class's probability times 255.
     """
