@@ -7,10 +7,10 @@ from core.domain.runs import Run
 from core.services import evaluation, prediction, training
 from core.services.home import open_home
 from core.services.prediction import PhotoPrediction
-from pages.components.jobs import warn_without_worker
+from pages.components.results import is_prepared, viewer_classes
 from pages.components.shell import author, class_chip, current_project, empty_state, shown_errors
 from pages.components.sketch import sketch_strokes
-from pages.components.viewer import ViewerClass, ViewerEpoch, ViewerImage, viewer
+from pages.components.viewer import ViewerEpoch, ViewerImage, viewer
 
 TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "tif", "tiff", "bmp", "mpo"]
 
@@ -24,25 +24,6 @@ def predicted(_run: Run, run_id: str, epoch: int, name: str, data: bytes) -> Pho
     return prediction.predict_photo(store, _run, epoch, name, data)
 
 
-def wait_until_ready(run: Run, epoch: int) -> None:
-    """Have the checkpoint exported, and stop the page until it is."""
-    job = evaluation.prepare(store, run, epoch)
-
-    @st.fragment(run_every="1s")
-    def waiting() -> None:
-        now = evaluation.job(store, job.id)
-        if now.state.is_final:
-            with shown_errors():
-                evaluation.require_done(now)
-                st.rerun()
-            return
-        st.info("The model is being prepared for predictions.", icon=":material/hourglass_top:")
-        warn_without_worker(store)
-
-    waiting()
-    st.stop()
-
-
 def draw_result(found: PhotoPrediction, data: bytes) -> None:
     """Show one photo with its damage, the shares and the downloads."""
     stage, side = st.columns([3, 1], gap="medium")
@@ -53,7 +34,7 @@ def draw_result(found: PhotoPrediction, data: bytes) -> None:
             truth_url=None,
             epochs=[ViewerEpoch(found.epoch, found.prediction_link, found.confidence_link)],
             epoch=found.epoch,
-            classes=[ViewerClass(i, c.name, c.color) for i, c in enumerate(found.classes, start=1)],
+            classes=viewer_classes(found.classes),
             height=460,
         )
     with side:
@@ -116,8 +97,8 @@ st.caption(
     f"{'Champion' if champion else 'Best epoch so far'}: {run.name}, epoch {epoch}, "
     f"{len(training.data_version(store, run).categories)} classes. A pre-assessment, not a repair estimate."
 )
-if not evaluation.is_ready(store, run.id, epoch):
-    wait_until_ready(run, epoch)
+if not is_prepared(store, run, epoch):
+    st.stop()
 
 files = st.file_uploader("Photos", type=TYPES, accept_multiple_files=True, key="predict_files")
 if not files:

@@ -2,15 +2,14 @@
 
 import streamlit as st
 
-from core.domain.images import Image
 from core.domain.runs import Run
-from core.domain.training import DataVersion
 from core.services import evaluation, projects, training
-from core.services.evaluation import EpochPicture, ImageScore
+from core.services.evaluation import ImageScore
 from core.services.home import open_home
-from pages.components.jobs import warn_without_worker
+from pages.components.any_photo import any_photo_view
+from pages.components.results import figure, viewer_classes, viewer_epochs, viewer_image
 from pages.components.shell import author, current_project, empty_state, shown_errors
-from pages.components.viewer import ViewerClass, ViewerEpoch, ViewerImage, viewer
+from pages.components.viewer import viewer
 
 IMAGE, EPOCH = "review_image", "review_epoch"
 
@@ -38,34 +37,6 @@ def choose_run() -> Run:
     return runs[chosen]
 
 
-def classes_of(version: DataVersion) -> list[ViewerClass]:
-    """Give the viewer's classes: channel, name and colour."""
-    return [ViewerClass(i, c.name, c.color) for i, c in enumerate(version.categories, start=1)]
-
-
-def shown_image(image: Image) -> ViewerImage:
-    """Give the viewer's photo."""
-    return ViewerImage(image.id, image.name, projects.photo_link(store, image, "view"), *image.size_wh)
-
-
-def epochs_for_viewer(run: Run, pictures: list[EpochPicture]) -> list[ViewerEpoch]:
-    """Give the viewer's epochs, the best and the champion marked."""
-    best = evaluation.best_epoch(evaluation.epochs(store, run.id))
-    champion = evaluation.champion(store, run.project_id)
-    return [
-        ViewerEpoch(
-            picture.epoch,
-            picture.prediction_link,
-            picture.confidence_link,
-            picture.iou,
-            picture.dice,
-            is_best=best is not None and best.epoch == picture.epoch,
-            is_champion=champion is not None and (champion.run_id, champion.epoch) == (run.id, picture.epoch),
-        )
-        for picture in pictures
-    ]
-
-
 def draw_promotion(run: Run, epoch: int) -> None:
     """Offer to make the shown epoch the champion."""
     champion = evaluation.champion(store, run.project_id)
@@ -78,7 +49,7 @@ def draw_promotion(run: Run, epoch: int) -> None:
     figures = [("Foreground mIoU", evaluation.METRIC), ("Dice", "val_dice_foreground"), ("Loss", "val_loss")]
     with st.grid(3, min_column_width=90):
         for title, key in figures:
-            st.metric(title, _figure(metrics.get(key)))
+            st.metric(title, figure(metrics.get(key)))
     if not is_champion and st.button(
         "Make champion", type="primary", icon=":material/trophy:", width="stretch"
     ):
@@ -146,11 +117,11 @@ def validation_view() -> None:
         image = evaluation.image(store, image_id)
         event = viewer(
             key=f"viewer_{run.id}",
-            image=shown_image(image),
+            image=viewer_image(store, image),
             truth_url=evaluation.truth_link(store, run, image),
-            epochs=epochs_for_viewer(run, evaluation.epoch_pictures(store, run, image_id)),
+            epochs=viewer_epochs(store, run, evaluation.epoch_pictures(store, run, image_id)),
             epoch=epoch,
-            classes=classes_of(version),
+            classes=viewer_classes(version.categories),
             position=f"{ids.index(image_id) + 1} / {len(ids)}",
             has_previous=image_id != ids[0],
             has_next=image_id != ids[-1],
@@ -167,74 +138,6 @@ def validation_view() -> None:
         st.rerun(scope="fragment")
 
 
-@st.fragment
-def any_photo_view() -> None:
-    """Any labelled photo of the project, predicted on demand."""
-    photos = {image.id: image for image in evaluation.labelled_images(store, run, project.id)}
-    if not photos:
-        empty_state("No other labelled photo", "Label or import photos; they open here with any checkpoint.")
-        return
-    numbers = [epoch.epoch for epoch in evaluation.epochs(store, run.id)]
-    best = evaluation.best_epoch(evaluation.epochs(store, run.id))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        image_id = st.selectbox(
-            "Photo", list(photos), format_func=lambda i: photos[i].name, key="any_photo", width="stretch"
-        )
-        start = numbers.index(best.epoch) if best else len(numbers) - 1
-        epoch = st.selectbox("Epoch", numbers, index=start, key=f"any_epoch_{run.id}", width=120)
-    with shown_errors():
-        draw_look(image_id, list(photos), epoch)
-
-
-def draw_look(image_id: str, ids: list[str], epoch: int) -> None:
-    """Show one photo with truth, prediction, error and figures; wait for the export if need be."""
-    if not evaluation.is_ready(store, run.id, epoch):
-        job = evaluation.prepare(store, run, epoch)
-
-        @st.fragment(run_every="1s")
-        def waiting() -> None:
-            now = evaluation.job(store, job.id)
-            if now.state.is_final:
-                evaluation.require_done(now)
-                st.rerun()
-            st.info(f"Epoch {epoch} is being prepared for predictions.", icon=":material/hourglass_top:")
-            warn_without_worker(store)
-
-        waiting()
-        return
-    look = evaluation.look(store, run, epoch, image_id)
-    columns = st.columns(4)
-    columns[0].metric("IoU", _figure(look.picture.iou))
-    columns[1].metric("Dice", _figure(look.picture.dice))
-    columns[2].metric("IoU, any damage", _figure(look.any_iou))
-    columns[3].metric("Dice, any damage", _figure(look.any_dice))
-    if look.is_any_damage:
-        st.caption(
-            "This photo has classes that the model does not know, so damage is compared with no damage."
-        )
-    classes = [ViewerClass(1, "any damage", "#0072B2")]
-    event = viewer(
-        key="viewer_any",
-        image=shown_image(look.image),
-        truth_url=look.truth_link,
-        epochs=epochs_for_viewer(run, [look.picture]),
-        epoch=epoch,
-        classes=classes if look.is_any_damage else classes_of(training.data_version(store, run)),
-        any_damage=look.is_any_damage,
-        position=f"{ids.index(image_id) + 1} / {len(ids)}",
-        has_previous=image_id != ids[0],
-        has_next=image_id != ids[-1],
-    )
-    if event.navigate:
-        step = 1 if event.navigate == "next" else -1
-        st.session_state["any_photo_wanted"] = ids[max(0, min(len(ids) - 1, ids.index(image_id) + step))]
-        st.rerun(scope="fragment")
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
 with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
     st.title("Review", anchor=False)
     run = choose_run()
@@ -246,6 +149,4 @@ with st.container(horizontal=True, vertical_alignment="bottom", horizontal_align
 if view == "Validation photos":
     validation_view()
 else:
-    if "any_photo_wanted" in st.session_state:
-        st.session_state["any_photo"] = st.session_state.pop("any_photo_wanted")
-    any_photo_view()
+    any_photo_view(store, project, run)

@@ -13,6 +13,7 @@ from core.imaging.reading import decode_grey
 
 Pixels = NDArray[np.uint8]
 
+DISPLAY_SIDE = 1024  # long side, in pixels, of the maps that a browser gets
 OUTLINE_SHARE = 1 / 400  # of the long side: 2 px at 800 px
 
 
@@ -97,3 +98,21 @@ def _edges(label_map: Pixels) -> Pixels:
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     lowest, highest = cv2.erode(label_map, square), cv2.dilate(label_map, square)
     return np.array(cv2.compare(lowest, highest, cv2.CMP_NE), np.uint8)
+
+
+def display_size_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Give the size in which maps of a photo of size (H, W) go to the browser; it never grows."""
+    scale = min(1.0, DISPLAY_SIDE / max(size_hw))
+    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
+
+
+def at_display_size(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink a label map (H, W) to its display size.
+
+    By nearest neighbour, so no new class appears. Truth and prediction must both come from here:
+    two ways of picking pixels would show errors that are none.
+    """
+    height, width = display_size_hw((labels.shape[0], labels.shape[1]))
+    if (height, width) == labels.shape:
+        return labels
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

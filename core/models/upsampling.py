@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_CONFIDENCE_SIDE = 1024
+from core.imaging.overlay import display_size_hw
+
 _STRIP_PIXELS = 1 << 16  # 256 kB of float32: the few planes of a strip stay in the processor's cache
 
 
@@ -30,7 +31,7 @@ def predict_map(
     if logits.ndim != 3 or not 1 <= logits.shape[0] <= 256 or min(size_hw) < 1:
         raise ValueError(f"cannot upsample logits {logits.shape} to {size_hw}")
     logits = np.ascontiguousarray(logits, np.float32)
-    return _label_map(logits, size_hw), _confidence(logits, _bounded(size_hw, MAX_CONFIDENCE_SIDE))
+    return _label_map(logits, size_hw), _confidence(logits, display_size_hw(size_hw))
 
 
 def _label_map(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -78,8 +79,3 @@ def _strips(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> Iterator[t
     for start in range(0, size_hw[0], step):
         rows = slice(start, min(start + step, size_hw[0]))
         yield rows, _Strip(logits, size_hw, rows)
-
-
-def _bounded(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
-    scale = min(1.0, longest / max(size_hw))
-    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))

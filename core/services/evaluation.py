@@ -15,8 +15,7 @@ from core.domain.labels import Category
 from core.domain.runs import Champion, Epoch, Job, Run, WorkState
 from core.domain.scores import Scores, score
 from core.domain.training import DataVersion
-from core.imaging.confusion import confusion_matrix
-from core.imaging.overlay import encode_grey_png
+from core.imaging.overlay import at_display_size, encode_grey_png
 from core.inference import predict as inference
 from core.inference.session import open_model
 from core.services import pictures
@@ -111,16 +110,6 @@ def image_scores(store: Store, run: Run, epoch: int, split: str = "valid") -> li
     return sorted(scored, key=lambda s: (s.iou is None, s.iou or 0.0, -s.missed_share - s.false_share))
 
 
-def dataset_confusion(
-    store: Store, run_id: str, epoch: int, split: str = "valid"
-) -> NDArray[np.int64] | None:
-    """Sum a checkpoint's confusion matrices over a split; None where nothing was measured."""
-    records = runs.records(store, run_id, epoch, split)
-    if not records:
-        return None
-    return np.stack([record.confusion for record in records]).sum(axis=0, dtype=np.int64)
-
-
 def epoch_pictures(store: Store, run: Run, image_id: str, split: str = "valid") -> list[EpochPicture]:
     """List every epoch's prediction of one validation image, first to last."""
     found = runs.records_of_image(store, run.id, image_id, split)
@@ -184,10 +173,12 @@ def look(store: Store, run: Run, epoch: int, image_id: str) -> Look:
     data = store.blobs.get(images.photo_key(photo.sha256, "original"))
     prediction = inference.predict(open_model(_onnx(store, run, epoch)), data)
     shown = (prediction.label_map > 0).astype(np.uint8) if is_any else prediction.label_map
-    scores = score(confusion_matrix(truth, shown, 2 if is_any else len(version.categories) + 1))
+    scores = inference.compare(
+        shown, truth, num_classes=None if is_any else len(version.categories) + 1
+    ).scores
     folder = f"runs/{run.id}/on_demand/epoch_{epoch:03d}"
     keys = (f"{folder}/{photo.id}{'-any' if is_any else ''}.png", f"{folder}/{photo.id}-confidence.png")
-    store.blobs.put(keys[0], encode_grey_png(pictures.at_display_size(shown)))
+    store.blobs.put(keys[0], encode_grey_png(at_display_size(shown)))
     store.blobs.put(keys[1], encode_grey_png(prediction.confidence))
     return Look(
         image=photo,

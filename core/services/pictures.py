@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,12 +11,11 @@ from core.domain.errors import NotFound
 from core.domain.images import Image
 from core.domain.labels import Annotation, Category
 from core.imaging.masks import label_map
-from core.imaging.overlay import encode_grey_png
+from core.imaging.overlay import at_display_size, encode_grey_png
 from core.services import links
 from core.services.home import Store
 from core.storage import annotations, images, projects, versions
 
-DISPLAY_SIDE = 1024
 ANY_DAMAGE = "any"
 
 
@@ -83,13 +81,3 @@ def class_index_by_name(known: tuple[Category, ...], classes: tuple[Category, ..
         for category in known
         if category.name.casefold() in channels
     }
-
-
-def at_display_size(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink a label map to at most ``DISPLAY_SIDE`` on the long side; nearest, so no new class appears."""
-    height, width = labels.shape
-    scale = DISPLAY_SIDE / max(height, width)
-    if scale >= 1:
-        return labels
-    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(labels, size_wh, interpolation=cv2.INTER_NEAREST).astype(np.uint8)

@@ -15,7 +15,7 @@ from core.domain.labels import Annotation, BrushOp, Category, PolygonOp, Source
 from core.domain.runs import Run
 from core.formats import coco, ingest
 from core.imaging import reading
-from core.imaging.overlay import blend, encode_grey_png, encode_index_png, encode_jpeg
+from core.imaging.overlay import at_display_size, blend, encode_grey_png, encode_index_png, encode_jpeg
 from core.inference import predict as inference
 from core.inference.session import open_model
 from core.services import labelling, pictures
@@ -68,7 +68,7 @@ def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) ->
     suffix = "png" if view is data and photo.media_type == "image/png" else "jpg"
     files = {
         f"view.{suffix}": view,
-        "mask.png": encode_grey_png(pictures.at_display_size(prediction.label_map)),
+        "mask.png": encode_grey_png(at_display_size(prediction.label_map)),
         "confidence.png": encode_grey_png(prediction.confidence),
     }
     for file_name, content in files.items():

@@ -17,7 +17,6 @@ from core.services import links
 from core.services.home import Store
 from core.storage import images, jobs, projects
 
-MAX_UPLOAD_BYTES = 20 * 1024**3
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Open the store: one database engine, one blob store and one home folder per process."""
 
 import functools
-import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,9 +49,16 @@ class Store:
 
     @contextmanager
     def read(self) -> Generator[sa.Connection]:
-        """Begin a transaction that only reads, one moment's view of the database."""
-        with self.engine.execution_options(is_reader=True).begin() as connection:
-            yield connection
+        """Begin a transaction that only reads, one moment's view of the database.
+
+        Raises:
+            StorageError: the database is out of reach.
+        """
+        try:
+            with self.engine.execution_options(is_reader=True).begin() as connection:
+                yield connection
+        except OperationalError as error:
+            raise StorageError(f"The database could not be read ({error.orig}). Try again.") from error
 
 
 def open_store(settings: Settings | None = None, *, migrate: bool = True) -> Store:
@@ -74,14 +80,6 @@ def open_store(settings: Settings | None = None, *, migrate: bool = True) -> Sto
 def new_id() -> str:
     """Give a new UUIDv7: later ids sort after earlier ones."""
     return str(uuid6.uuid7())
-
-
-def is_id(text: str) -> bool:
-    """Tell whether a text is an id, so that a typed one can be refused before the database sees it."""
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
 
 
 @functools.cache

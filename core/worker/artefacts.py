@@ -4,18 +4,16 @@ from collections import deque
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.imaging.overlay import encode_grey_png
+from core.imaging.overlay import at_display_size, encode_grey_png
 from core.storage.blobs import Blobs
 from core.storage.runs import ImageRecord
 
 if TYPE_CHECKING:  # it brings torch, which most jobs do without
     from core.training.validation import ImageResult
 
-DISPLAY_SIDE = 1024
 MAX_WAITING = 32
 
 
@@ -89,13 +87,3 @@ class PredictionFiles:
 
     def _write(self, key: str, pixels: NDArray[np.uint8]) -> None:
         self._blobs.put(key, encode_grey_png(pixels))
-
-
-def at_display_size(label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Reduce a label map (H, W) to a long side of at most 1024 by nearest neighbour; it never grows."""
-    height, width = label_map.shape
-    scale = DISPLAY_SIDE / max(height, width)
-    if scale >= 1:
-        return label_map
-    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(label_map, size_wh, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

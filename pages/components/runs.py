@@ -5,6 +5,7 @@ import streamlit as st
 from core.domain.runs import Run, WorkState
 from core.services import evaluation, training
 from core.services.home import Store
+from pages.components.results import figure
 
 BADGES = {
     WorkState.QUEUED: ("Queued", "gray", ":material/schedule:"),
@@ -50,10 +51,10 @@ def draw_progress(store: Store, run: Run) -> None:
     last = epochs[-1].metrics
     columns = st.columns(4)
     columns[0].metric("Epochs", f"{run.epochs_done} / {total}")
-    columns[1].metric("Train loss", _figure(last.get("train_loss")))
-    columns[2].metric("Valid loss", _figure(last.get("val_loss")))
+    columns[1].metric("Train loss", figure(last.get("train_loss")))
+    columns[2].metric("Valid loss", figure(last.get("val_loss")))
     columns[3].metric(
-        "Best mIoU", _figure(best.metrics.get(evaluation.METRIC)) if best else "–",
+        "Best mIoU", figure(best.metrics.get(evaluation.METRIC)) if best else "–",
         help=f"Foreground mIoU on the validation photos, epoch {best.epoch}." if best else None,
     )  # fmt: skip
 
@@ -85,7 +86,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -15,6 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from core.domain.images import ImageFilter
+from core.imaging.overlay import DISPLAY_SIDE
 from core.services import evaluation, pictures, projects, training
 from core.storage.store import Store
 from tests.acceptance.command_line import CommandLine
@@ -122,7 +123,8 @@ def measured_iou(folder: Path, names: dict[int, str], found_in: dict[str, Path])
         for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]])):
             name = coco.cats[annotation["category_id"]]["name"]
             truth[coco.annToMask(annotation) > 0] = index_of[name]
-        found = np.asarray(Image.open(found_in[image["file_name"]]))
+        with Image.open(found_in[image["file_name"]]) as mask:
+            found = np.asarray(mask)
         assert found.shape == truth.shape
         for index in names:
             both[index] += np.sum((truth == index) & (found == index))
@@ -152,12 +154,17 @@ def test_photos_of_another_source_are_seen_beside_their_truth(
         assert all(0 <= figure <= 1 for figure in figures if figure is not None), name
         assert not is_damaged or None not in figures, name
         for link in (look.picture.prediction_link, look.picture.confidence_link):
-            picture = Image.open(pictures.stored_file(store, link.partition("?")[0].removeprefix("file/")))
-            picture.load()
-            assert picture.mode == "L" and max(picture.size) <= pictures.DISPLAY_SIDE
+            with Image.open(pictures.stored_file(store, key_of(link))) as picture:
+                picture.load()
+            assert picture.mode == "L" and max(picture.size) <= DISPLAY_SIDE
         labels = np.asarray(Image.open(io.BytesIO(truth_of(store, look.truth_link))))
         assert labels.any() == is_damaged, name
     assert any(look.any_iou for look in looks.values())
+
+
+def key_of(link: str) -> str:
+    """Give the blob that a link names."""
+    return urlsplit(link).path.removeprefix("file/")
 
 
 def truth_of(store: Store, link: str) -> bytes:

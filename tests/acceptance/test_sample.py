@@ -59,14 +59,15 @@ def test_the_champion_predicts_a_new_photo(
 
     assert (found["photo"], found["run"], found["epoch"]) == (str(photo), champion["run"], 3)
     assert set(found["share"]) == set(CLASSES)
-    mask = Image.open(found["mask"])
-    assert (mask.mode, mask.size) == ("P", (640, 480))
-    indices = np.asarray(mask)
+    with Image.open(found["mask"]) as mask:
+        assert (mask.mode, mask.size) == ("P", (640, 480))
+        indices = np.asarray(mask)
     shares = [np.mean(indices == index) for index in range(1, 4)]
     assert shares == pytest.approx([found["share"][name] for name in CLASSES], abs=1e-6)
     assert 0 < sum(shares) < 0.9
     assert indices.max() <= len(CLASSES)
-    assert Image.open(found["overlay"]).size == (640, 480)
+    with Image.open(found["overlay"]) as overlay:
+        assert (overlay.format, overlay.size) == ("JPEG", (640, 480))
     (run,) = cli.json("runs", "--project", "Sample")
     assert run["champion_epoch"] == 3
 

@@ -4,33 +4,16 @@ Each benchmark runs in a process of its own, so that none sees another's threads
 """
 
 import argparse
-import importlib
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from core.training.environment import PROCESS_ENV
-from tests.bench.figures import Figure
+from tests.bench.benchmarks import BENCHMARKS, measured
 from tests.bench.report import keep, one_line
 
 ROOT = Path(__file__).resolve().parents[2]
-
-BENCHMARKS = {
-    "start": "tests.bench.start",
-    "import": "tests.bench.photo_import",
-    "pages": "tests.bench.page_time",
-    "polygon": "tests.bench.polygon",
-    "epoch-step": "tests.bench.epoch_step",
-    "train": "tests.bench.train_share",
-    "predict": "tests.bench.predict_time",
-    "memory": "tests.bench.memory",
-}
-
-
-def measured(name: str, *, is_quick: bool) -> list[Figure]:
-    """Run one benchmark; only its own module is imported."""
-    return importlib.import_module(BENCHMARKS[name]).measure(is_quick=is_quick)
 
 
 def main() -> None:

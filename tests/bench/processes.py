@@ -106,10 +106,11 @@ def is_open(port: int) -> bool:
 
 def family(pid: int) -> list[int]:
     """Give a process and its descendants by their ids, parents first."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    if not children.exists():
-        return [pid]
-    return [pid, *(other for child in children.read_text().split() for other in family(int(child)))]
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):  # of each thread, the ones it started
+        for child in children.read_text().split():
+            found += family(int(child))
+    return found
 
 
 def resident_megabytes(pid: int) -> float:

@@ -1,6 +1,7 @@
 """A real browser on the real app, and the moments at which something is on its screen."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,9 +26,8 @@ SETTLED = """title => {
   const heading = document.querySelector('h1');
   if (app?.dataset.testScriptState !== 'notRunning' || heading?.textContent.trim() !== title) return false;
   if (document.querySelector('[data-testid=stSkeleton], [data-stale=true]')) return false;
-  const pictures = [];
-  for (const host of document.querySelectorAll('[data-testid=stBidiComponentIsolated] *, .stBidiComponent *'))
-    if (host.shadowRoot) pictures.push(...host.shadowRoot.querySelectorAll('img'));
+  const hosts = [...document.querySelectorAll('[data-testid=stBidiComponentIsolated] *')];
+  const pictures = hosts.flatMap((host) => [...(host.shadowRoot?.querySelectorAll('img') ?? [])]);
   return pictures.every((img) => img.getBoundingClientRect().top > innerHeight || img.complete);
 }"""
 
@@ -55,12 +55,13 @@ def new_page(browser: Browser, width: int = 1440, height: int = 900, theme: str 
     return page
 
 
-def wait_until_settled(page: Page, title: str) -> None:
-    """Wait until a page with this title has been drawn to its end."""
+def wait_until_settled(page: Page, title: str, mark: str = "h1") -> None:
+    """Wait until a page with this title, and what ``mark`` selects, has been drawn to its end."""
+    page.locator(mark).first.wait_for()
     page.wait_for_function(SETTLED, arg=title)
 
 
-def go_to(page: Page, link: str, title: str) -> None:
+def go_to(page: Page, link: str, title: str, mark: str = "h1") -> None:
     """Click a page's name in the sidebar and wait until it is drawn."""
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name=link, exact=True).click()
-    wait_until_settled(page, title)
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=re.compile(f"{link}$")).click()
+    wait_until_settled(page, title, mark)

@@ -1,14 +1,8 @@
 """The results viewer in a real browser, on generated photos and label maps."""
 
 import json
-import os
 import re
-import socket
 import statistics
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from tests.browser.served import served
 
 pytestmark = pytest.mark.browser
 
-REPO = Path(__file__).resolve().parents[2]
+HARNESS = Path(__file__).with_name("harness_viewer.py")
 SIZE_WH = (1024, 768)
 EPOCHS = tuple(range(1, 13))
 CLASSES = [
@@ -29,17 +25,6 @@ CLASSES = [
     {"index": 2, "name": "Scratch", "color": "#CC79A7"},
     {"index": 3, "name": "Broken glass", "color": "#56B4E9"},
 ]
-CHROMIUM_ARGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 LabelMap = NDArray[np.uint8]
 
 
@@ -98,42 +83,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(scene: Path) -> Iterator[str]:
     """The harness app, running."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("harness_viewer.py"))]
-    options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
-    options += ["--browser.gatherUsageStats=false", "--server.fileWatcherType=none"]
-    environment = {**os.environ, "VIEWER_DATA": str(scene), "PYTHONPATH": str(REPO)}
-    log = (scene / "log.txt").open("w")
-    process = subprocess.Popen([*command, *options], cwd=scene, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until_up(f"http://127.0.0.1:{port}/_stcore/health", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        log.close()
-
-
-def wait_until_up(address: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the harness app did not start")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("MASKWRIGHT_CHROMIUM", "/usr/bin/chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield chromium
-        chromium.close()
+    with served(HARNESS, scene / "log.txt", {"VIEWER_DATA": str(scene)}) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,21 @@
+"""The benchmarks there are. A name is a command line argument and a key in results.json."""
+
+import importlib
+
+from tests.bench.figures import Figure
+
+BENCHMARKS = {
+    "start": "tests.bench.start",
+    "import": "tests.bench.photo_import",
+    "pages": "tests.bench.page_time",
+    "polygon": "tests.bench.polygon",
+    "epoch-step": "tests.bench.epoch_step",
+    "train": "tests.bench.train_share",
+    "predict": "tests.bench.predict_time",
+    "memory": "tests.bench.memory",
+}
+
+
+def measured(name: str, *, is_quick: bool) -> list[Figure]:
+    """Run one benchmark; only its own module is imported."""
+    return importlib.import_module(BENCHMARKS[name]).measure(is_quick=is_quick)
