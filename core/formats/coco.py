@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.labels import Category
-from core.formats.export import by_folder, file_names, labelled_dataset, require_folder, write_file
+from core.formats.export import by_folder, file_names, labelled_dataset, require_folder
 from core.formats.segmentation import EXTENSION, encode_annotation
 from core.formats.source import SourceCategory, SourceDataset, SourceImage
 from core.imaging.masks import encode_rle_box
+from core.storage.blobs import write_atomically
 from core.storage.store import Store
 
 
@@ -63,9 +64,9 @@ def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = T
             for record in _annotation_records(image, category_ids):
                 document["annotations"].append({"id": next(annotation_ids), "image_id": image_id} | record)
             if with_photos:
-                write_file(folder / name / file_name, image.read())
+                write_atomically(folder / name / file_name, image.read())
         json_name = "_annotations.coco.json" if name else "annotations.json"
-        write_file(folder / name / json_name, json.dumps(document, ensure_ascii=False).encode())
+        write_atomically(folder / name / json_name, json.dumps(document, ensure_ascii=False).encode())
 
 
 def prediction_document(

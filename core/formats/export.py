@@ -17,7 +17,6 @@ from core.formats.source import (
     SourceImage,
 )
 from core.storage import annotations, images, projects
-from core.storage.blobs import write_atomically
 from core.storage.store import Store
 
 UNSPLIT = "unsplit"
@@ -89,16 +88,6 @@ def require_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"The folder {folder} cannot be made ({error.strerror}).") from error
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raises StorageError when the disk is full or read-only."""
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise StorageError(
-            f"{path.name} could not be written ({error.strerror}). What was written before it is complete."
-        ) from error
 
 
 def _source_image(store: Store, image: Image, names: dict[int, str]) -> SourceImage:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from core.domain.errors import FormatError, ImageError
 from core.domain.labels import Op, RleOp
-from core.formats.export import by_folder, file_names, labelled_dataset, require_folder, write_file
+from core.formats.export import by_folder, file_names, labelled_dataset, require_folder
 from core.formats.source import (
     Refusal,
     SourceAnnotation,
@@ -41,6 +41,7 @@ from core.formats.source import (
 from core.imaging.masks import encode_rle, rasterise
 from core.imaging.overlay import encode_grey_png
 from core.imaging.reading import decode_grey
+from core.storage.blobs import write_atomically
 from core.storage.store import Store
 
 MASK_FOLDERS = ("masks", "mask")
@@ -124,7 +125,7 @@ def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = T
     for name, images in by_folder(dataset).items():
         for image, file_name in zip(images, file_names([i.name for i in images]), strict=True):
             if with_photos:
-                write_file(folder / name / "images" / file_name, image.read())
+                write_atomically(folder / name / "images" / file_name, image.read())
             _write_masks(image, folder / name / "masks", PurePosixPath(file_name).stem)
 
 
@@ -137,7 +138,7 @@ def _write_masks(image: SourceImage, folder: Path, stem: str) -> None:
     shown = [(category, mask) for category, mask in masks if mask.any()]
     for number, (category, mask) in enumerate(shown or [(NO_DAMAGE, np.zeros(size_hw, np.bool_))], start=1):
         name = f"{stem}__{quote(category, safe=' ()')}__{number}.png"
-        write_file(folder / name, encode_grey_png(mask.astype(np.uint8) * 255))
+        write_atomically(folder / name, encode_grey_png(mask.astype(np.uint8) * 255))
 
 
 def _mask_and_photo_files(folder: Path) -> tuple[list[PurePosixPath], list[PurePosixPath]]:

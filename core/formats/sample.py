@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from core.domain.errors import StorageError
 from core.domain.labels import Split
 from core.formats.source import SourceAnnotation, SourceCategory, SourceDataset, SourceImage, read_photo
 from core.imaging.overlay import encode_jpeg
@@ -33,10 +32,7 @@ def sample_dataset(folder: Path, seed: int = 0) -> SourceDataset:
 def _image(folder: Path, seed: int, index: int, split: Split) -> SourceImage:
     panel = draw_panel(index, seed, SIZE_WH)
     name = f"{split}/panel_{index + 1:03d}.jpg"
-    try:
-        write_atomically(folder / name, encode_jpeg(panel.rgb, QUALITY))
-    except OSError as error:
-        raise StorageError(f"The sample photos cannot be written ({error.strerror}).") from error
+    write_atomically(folder / name, encode_jpeg(panel.rgb, QUALITY))
     return SourceImage(
         name=name,
         read=partial(read_photo, folder / name),

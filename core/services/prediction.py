@@ -21,6 +21,7 @@ from core.inference.session import open_model
 from core.services import labelling, pictures
 from core.services.home import Store
 from core.storage import images, runs, versions
+from core.storage.blobs import write_atomically
 from core.storage.store import new_id
 
 OVERLAY_SIDE = 1600
@@ -101,11 +102,14 @@ def coco_json(predictions: Sequence[PhotoPrediction]) -> str:
 
 
 def write_files(prediction: PhotoPrediction, data: bytes, folder: Path, stem: str) -> dict[str, Any]:
-    """Write mask and overlay into a folder and tell where they are, as the command line prints it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write mask and overlay into a folder and tell where they are, as the command line prints it.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
     mask, overlay = folder / f"{stem}_mask.png", folder / f"{stem}_overlay.jpg"
-    mask.write_bytes(mask_png(prediction))
-    overlay.write_bytes(overlay_jpeg(prediction, data))
+    write_atomically(mask, mask_png(prediction))
+    write_atomically(overlay, overlay_jpeg(prediction, data))
     return {
         "photo": prediction.name,
         "mask": str(mask),

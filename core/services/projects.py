@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from core.domain.errors import AppError, pick
+from core.domain.errors import AppError, StorageError, pick
 from core.domain.images import Image, ImageFilter, Project
 from core.domain.labels import SPLITS, Category, ImageState, Split
 from core.domain.runs import Job
@@ -16,7 +16,8 @@ from core.formats.registry import FORMATS
 from core.services import links
 from core.services.home import Store
 from core.storage import images, jobs, projects
-
+from core.storage.blobs import not_saved
+from core.storage.store import new_id
 
 
 @dataclass(frozen=True)
@@ -105,16 +106,7 @@ def import_uploads(
         AppError: nothing was uploaded.
         StorageError: the disk is full.
     """
-    folder = store.home / "uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    upload = Path(tempfile.mkdtemp(dir=folder))
-    names: set[Path] = set()
-    for name, content in files:
-        target = _unique(upload / _safe(name), names)
-        names.add(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            shutil.copyfileobj(content, file, 1024 * 1024)
+    upload, names = _keep_uploads(store, files)
     if not names:
         upload.rmdir()
         raise AppError("Choose at least one photo, folder or zip.")
@@ -208,6 +200,23 @@ def export(
     write = pick(writable, format, kind="format to write")
     write(store, project_id, folder, with_photos=with_photos)
     return folder
+
+
+def _keep_uploads(store: Store, files: Iterable[tuple[str, BinaryIO]]) -> tuple[Path, set[Path]]:
+    upload = store.home / "uploads" / new_id()
+    names: set[Path] = set()
+    try:
+        upload.mkdir(parents=True)
+        for name, content in files:
+            target = _unique(upload / _safe(name), names)
+            names.add(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                shutil.copyfileobj(content, file, 1024 * 1024)
+    except OSError as error:
+        shutil.rmtree(upload, ignore_errors=True)
+        raise StorageError(not_saved("The upload", error)) from error
+    return upload, names
 
 
 def _safe(name: str) -> Path:

@@ -39,7 +39,7 @@ class Blobs:
             else:
                 write_atomically(self.folder / _checked(key), data)
         except OSError as error:
-            raise StorageError(_sentence(error)) from error
+            raise StorageError(not_saved(key, error)) from error
 
     def put_file(self, key: str, path: Path) -> None:
         """Move the finished local file ``path`` to ``key``. Raises StorageError as ``put`` does."""
@@ -56,7 +56,7 @@ class Blobs:
                 write_atomically(target, path.read_bytes())
                 path.unlink()
         except OSError as error:
-            raise StorageError(_sentence(error)) from error
+            raise StorageError(not_saved(key, error)) from error
 
     def get(self, key: str) -> bytes:
         """Read the bytes of ``key``.
@@ -104,18 +104,25 @@ class Blobs:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside its target, flush it to disk, and move it over the target."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    """Write a file beside its target, flush it to disk, and move it over the target.
+
+    Raises:
+        StorageError: no space left, no permission, or a folder is in the way; the old file is whole.
+    """
+    name: str | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise StorageError(not_saved(path.name, error)) from error
+    finally:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
 
 
 def free_bytes(folder: Path) -> int:
@@ -130,6 +137,7 @@ def _checked(key: str) -> str:
     return key
 
 
-def _sentence(error: OSError) -> str:
+def not_saved(name: str, error: OSError) -> str:
+    """Say that a file could not be saved, and what to do."""
     reason = error.strerror or str(error)
-    return f"The file could not be saved ({reason}). Nothing was changed; free some space and try again."
+    return f"{name} could not be saved ({reason}). Nothing was changed; free some space and try again."

@@ -28,6 +28,9 @@ LABELS = "_annotations.coco.json"
 METRICS = {f"{split}_loss" for split in ("train", "val")} | {
     f"val_{name}" for name in ("miou_foreground", "dice_foreground", "pixel_accuracy")
 }
+PYCOCOTOOLS_ON_NUMPY_2 = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def test_every_epoch_has_its_metrics_and_its_checkpoint(cli: CommandLine, traine
     assert [path.name for path in sorted(folder.glob("*.pt"))] == [f"epoch_00{n}-a1.pt" for n in (1, 2, 3)]
 
 
+@PYCOCOTOOLS_ON_NUMPY_2
 def test_reported_figures_are_those_of_a_second_implementation(
     cli: CommandLine, trained: Trained, tmp_path: Path
 ) -> None:

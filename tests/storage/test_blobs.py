@@ -103,7 +103,7 @@ def test_a_broken_off_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(StorageError, match="no space left"):
         write_atomically(target, b"new")
 
     assert target.read_bytes() == b"old"
