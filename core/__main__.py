@@ -36,9 +36,10 @@ def import_(
     store = open_home()
     if not path.exists():
         raise FormatError(f"{path} does not exist.")
-    target = projects.get_or_create(store, project)
-    report = projects.import_path(store, target.id, path, format=format, on_progress=_counter("photos"))
+    report = projects.import_into(store, project, path, format=format, on_progress=_counter("photos"))
     _answer(as_json, report.to_json(), reports.import_lines(report))
+    if report.refused and not (report.already_there or any(report.images.values())):
+        raise AppError("Nothing was imported: every file was refused.")
 
 
 @app.command()
@@ -69,10 +70,9 @@ def train(
         _say(warning)
     run = training.start_run(store, target.id, config)
     if wait:
-        with workers.ensured(store):
-            run = workers.wait(
-                lambda: training.get_run(store, run.id), lambda r: r.state.is_final, _progress_line()
-            )
+        run = workers.wait(
+            store, lambda: training.get_run(store, run.id), lambda r: r.state.is_final, _progress_line()
+        )
     _answer(
         as_json,
         {"run": run.id, "state": run.state.value, "error": run.error, "warnings": list(warnings)},
@@ -208,8 +208,7 @@ def formats(as_json: JsonOption = False) -> None:
 
 
 def _carried_out(store: Store, job: Job) -> Job:
-    with workers.ensured(store):
-        done = workers.wait(lambda: evaluation.job(store, job.id), evaluation.is_over)
+    done = workers.wait(store, lambda: evaluation.job(store, job.id), evaluation.is_over)
     return evaluation.require_done(done)
 
 

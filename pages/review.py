@@ -51,7 +51,7 @@ def draw_promotion(run: Run, epoch: int) -> None:
         for title, key in figures:
             st.metric(title, figure(metrics.get(key)))
     if not is_champion and st.button(
-        "Make champion", type="primary", icon=":material/trophy:", width="stretch"
+        f"Make epoch {epoch} champion", type="primary", icon=":material/trophy:", width="stretch"
     ):
         with shown_errors():
             evaluation.promote(store, run, epoch, author=author())

@@ -94,6 +94,29 @@ def import_path(
     return ingest.import_path(store, project_id, path, format=format, on_progress=on_progress)
 
 
+def import_into(
+    store: Store,
+    name: str,
+    path: Path,
+    *,
+    format: str = "auto",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ingest.ImportReport:
+    """Import into the project of this name, which is made if there is none.
+
+    A project made for a source that turns out to be unreadable is taken away again. Raises as
+    ``import_path`` does.
+    """
+    is_new = all(project.name != name.strip() for project in projects.list_all(store))
+    project = get_or_create(store, name)
+    try:
+        return import_path(store, project.id, path, format=format, on_progress=on_progress)
+    except AppError:
+        if is_new:
+            projects.discard_if_empty(store, project.id)
+        raise
+
+
 def import_uploads(
     store: Store, project_id: str, files: Iterable[tuple[str, BinaryIO]], *, format: str
 ) -> Job:

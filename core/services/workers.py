@@ -58,30 +58,42 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@contextmanager
-def ensured(store: Store) -> Generator[None]:
-    """Have a worker while the block runs: the one that is there, or one of our own."""
-    if is_running(store):
-        yield
-        return
-    process = start(store)
-    try:
-        yield
-    finally:
-        stop(process)
-
-
 def wait(
-    poll: Callable[[], T], is_over: Callable[[T], bool], on_poll: Callable[[T], None] | None = None
+    store: Store,
+    poll: Callable[[], T],
+    is_over: Callable[[T], bool],
+    on_poll: Callable[[T], None] | None = None,
 ) -> T:
-    """Ask again and again until the answer is final; meant for the command line, never for a page."""
-    while True:
-        value = poll()
-        if on_poll:
-            on_poll(value)
-        if is_over(value):
-            return value
-        time.sleep(0.3)
+    """Ask again and again until the answer is final; meant for the command line, never for a page.
+
+    Meanwhile there is a worker: the one that is there or, when there is none or it goes, one of our
+    own, which ends with the waiting.
+    """
+    with _ensured(store) as ensure:
+        while True:
+            value = poll()
+            if on_poll:
+                on_poll(value)
+            if is_over(value):
+                return value
+            ensure()
+            time.sleep(0.3)
+
+
+@contextmanager
+def _ensured(store: Store) -> Generator[Callable[[], None]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def ensure() -> None:
+        is_starting = any(process.poll() is None for process in started)
+        if not is_starting and not is_running(store):
+            started.append(start(store))
+
+    try:
+        yield ensure
+    finally:
+        for process in started:
+            stop(process)
 
 
 def require_success(kind: str, state: str, error: str) -> None:

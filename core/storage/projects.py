@@ -30,6 +30,13 @@ def create(store: Store, name: str) -> Project:
     return get(store, project_id)
 
 
+def discard_if_empty(store: Store, project_id: str) -> None:
+    """Take a project away again if it has no image; any other is left alone."""
+    has_image = sa.exists().where(tables.image.c.project_id == project_id)
+    with store.write() as connection:
+        connection.execute(sa.delete(tables.project).where(tables.project.c.id == project_id, ~has_image))
+
+
 def get(store: Store, project_id: str) -> Project:
     """Give one project. Raises NotFound."""
     with store.read() as connection:

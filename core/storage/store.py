@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from core.domain.errors import StorageError
 from core.storage.blobs import Blobs
@@ -122,7 +122,7 @@ def _upgrade(engine: sa.Engine) -> None:
                 config = _alembic_config()
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-    except OperationalError as error:
+    except DatabaseError as error:
         raise StorageError(f"The database cannot be opened: {error.orig}.") from error
 
 

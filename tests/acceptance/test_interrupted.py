@@ -13,8 +13,8 @@ from tests.acceptance.command_line import LIMIT_SECONDS, CommandLine
 
 pytestmark = pytest.mark.acceptance
 
-EPOCHS = 6
-SMALL = ("--set", "size=64", "--set", "encoder_weights=none", "--set", "batch_size=4")
+EPOCHS = 12
+SMALL = ("size=64", "encoder_weights=none", "batch_size=4", "max_train_images=16", "max_valid_images=4")
 
 
 def until(look: Callable[[], Any]) -> Any:
@@ -28,7 +28,8 @@ def until(look: Callable[[], Any]) -> Any:
 
 def test_a_training_goes_on_with_the_next_worker_after_its_machine_died(cli: CommandLine) -> None:
     cli.json("sample", "--project", "Sample")
-    queued = cli.json("train", "--project", "Sample", "--epochs", str(EPOCHS), *SMALL)
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    queued = cli.json("train", "--project", "Sample", "--epochs", str(EPOCHS), *settings)
     assert queued["state"] == "queued"
 
     def shown() -> dict[str, Any]:

@@ -1,21 +1,20 @@
 """What a user gets wrong on the command line is one sentence, exit code 1, and nothing on standard output."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.command_line import CommandLine
+from tests.builders import project_with
 
 pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture(scope="module")
-def home(cli: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+def home(cli: CommandLine) -> CommandLine:
     """A home with one project, which has no photos."""
-    text = tmp_path_factory.mktemp("texts") / "door.jpg"
-    text.write_text("This is no photo.")
-    refused = cli.json("import", text, "--project", "Empty")["refused"]
-    assert [entry["file"] for entry in refused] == ["door.jpg"]
+    project_with(cli.store(), "dent", name="Empty")
     return cli
 
 
@@ -51,7 +50,9 @@ def test_a_photo_that_is_a_text_file_is_refused_by_its_name(home: CommandLine, t
     text = tmp_path / "bumper.jpg"
     text.write_text("This is no photo.")
 
-    done = home.run("import", text, "--project", "Empty")
+    done = home.run("import", text, "--project", "Empty", "--json")
 
-    assert "Refused bumper.jpg" in done.stdout
+    assert done.returncode == 1
+    assert [entry["file"] for entry in json.loads(done.stdout)["refused"]] == ["bumper.jpg"]
+    assert done.stderr.splitlines()[-1] == "Nothing was imported: every file was refused."
     assert "Traceback" not in done.stderr

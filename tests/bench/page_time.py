@@ -34,7 +34,7 @@ def measure(*, is_quick: bool) -> list[Figure]:
                     go_to(page, link, title, mark)
                     if turn:
                         seconds[link].append(time.perf_counter() - started)
-    how = "click in the sidebar until script, pictures in the window and canvas are done; server and browser warm"
+    how = "click in the sidebar until script, pictures in the window and canvas are done; all warm"
     return [
         median_figure(f"page {link}, {PHOTOS:,} photos", [1000 * s for s in seconds[link]], "ms", how)
         for link, _, _ in PAGES

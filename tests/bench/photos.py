@@ -1,12 +1,10 @@
 """Photos to measure with: drawn, never real, each one another file."""
 
 import functools
-import io
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
 
 from core.domain.images import Project
 from core.formats import ingest
@@ -45,13 +43,6 @@ def fill_with_panels(store: Store, name: str, count: int, size_wh: tuple[int, in
     project = projects.create(store, name)
     ingest.ingest(store, project.id, SourceDataset(categories, sources))
     return projects.get(store, project.id)
-
-
-def png_of(rgb: np.ndarray) -> bytes:
-    """Encode as Pillow does by itself."""
-    file = io.BytesIO()
-    PillowImage.fromarray(rgb).save(file, "PNG")
-    return file.getvalue()
 
 
 def _small(number: int) -> SourceImage:

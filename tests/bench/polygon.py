@@ -2,9 +2,9 @@
 
 from playwright.sync_api import Page
 
+from core.formats.ingest import add_photo
 from core.services import labelling, projects
 from core.services.home import open_home
-from core.formats.ingest import add_photo
 from tests.bench.figures import Figure, median_figure
 from tests.bench.photos import CAMERA_WH, camera_photo
 from tests.bench.processes import app_running, fresh_home
@@ -42,7 +42,7 @@ def measure(*, is_quick: bool) -> list[Figure]:
                 kept = len(labelling.open_image(store, image.id).annotations.annotations)
                 if kept != number + 1:
                     raise RuntimeError(f"The server answered, but the database holds {kept} polygons.")
-    how = "pointer up on the first corner until the answer to the PUT; the row is in the database then (checked)"
+    how = "pointer up on the first corner until the PUT is answered; the row is there then (checked)"
     return [median_figure("polygon closed to saved, 12 megapixels", values, "ms", how)]
 
 

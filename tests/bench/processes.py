@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class App:
 
 
 @contextmanager
-def fresh_home() -> Iterator[Path]:
+def fresh_home() -> Generator[Path]:
     """Give a home that every process started in the block uses; it is deleted afterwards."""
     former = os.environ.get("MASKWRIGHT_HOME")
     with tempfile.TemporaryDirectory(prefix="maskwright-bench-", ignore_cleanup_errors=True) as name:
@@ -44,7 +44,7 @@ def fresh_home() -> Iterator[Path]:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, changes: Mapping[str, str] | None = None) -> Iterator[App]:
+def running(command: Sequence[str], port: int, changes: Mapping[str, str] | None = None) -> Generator[App]:
     """Have a server while the block runs, then end it with everything that it started."""
     environment = {**os.environ, **(changes or {})}
     log = tempfile.TemporaryFile()  # noqa: SIM115 - the child writes to it as long as it lives
@@ -63,7 +63,7 @@ def running(command: Sequence[str], port: int, changes: Mapping[str, str] | None
 
 
 @contextmanager
-def app_running() -> Iterator[App]:
+def app_running() -> Generator[App]:
     """Have the app, with its embedded worker, on a free port; it answers when the block begins."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
@@ -74,9 +74,7 @@ def app_running() -> Iterator[App]:
 
 def command_line(*words: str) -> str:
     """Run `python -m core ...` on the present home and give what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "core", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    done = subprocess.run([sys.executable, "-m", "core", *words], cwd=ROOT, capture_output=True)
     if done.returncode:
         raise RuntimeError(f"core {' '.join(words)}: {done.stderr.decode(errors='replace')[-2000:]}")
     return done.stdout.decode()

@@ -30,7 +30,7 @@ def shares(work: Callable[[], T], parts: Mapping[str, Sequence[str]]) -> tuple[d
         key = f"{file.rsplit('/', 1)[-1]}:{name}"
         found[key] = found.get(key, 0.0) + row[3]
     for part, functions in parts.items():
-        if not any(function in found for function in functions):
-            raise RuntimeError(f"Nothing called {', '.join(functions)}.")
-        seconds[part] = sum(found.get(function, 0.0) for function in functions)
+        if unknown := [function for function in functions if function not in found]:
+            raise RuntimeError(f"Nothing called {', '.join(unknown)}.")
+        seconds[part] = sum(found[function] for function in functions)
     return seconds, result

@@ -18,7 +18,7 @@ INTRODUCTION = """\
 
 Written by `make bench`; `python -m tests.bench NAME` measures one part anew and replaces its rows only.
 A figure is the median of its repeats, with the smallest and the largest beside it. Where there is a limit or
-a baseline, both are measured in the same process, in turns, so that the ratio means something on a busy
+a baseline, both are measured in turns by the same process, so that the ratio means something on a busy
 machine too. Nothing here is a pass or a fail.
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from tests.bench.figures import Figure, median_figure, median_ratio
-from tests.bench.processes import ROOT, fresh_home, free_port, running, wait_for_port
+from tests.bench.processes import ROOT, free_port, fresh_home, running, wait_for_port
 from tests.bench.screen import chromium, new_page
 
 EMPTY_APP = 'import streamlit as st\nst.title("Empty")\n'

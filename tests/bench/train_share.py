@@ -24,7 +24,8 @@ from tests.bench.processes import fresh_home
 from tests.bench.profiled import shares
 
 THREADS = 2
-BATCHES = 6
+BATCHES_PER_EPOCH = 4
+WARM_UP = 2
 PARTS = {
     "forward": ["wrappers.py:forward"],
     "backward": ["fabric.py:backward"],
@@ -33,68 +34,76 @@ PARTS = {
     "batch to tensor": ["network.py:network_input", "network.py:network_truth"],
     "metrics": ["metrics.py:batch_confusion"],
     "clipping": ["clip_grad.py:clip_grad_norm_"],
-    "optimiser": ["adamw.py:step", "optimizer.py:zero_grad"],
+    "optimiser": ["optimizer.py:wrapper", "optimizer.py:zero_grad"],
 }
 
 
 def measure(*, is_quick: bool) -> list[Figure]:
-    """Train epochs of the fast preset, each beside as many bare steps on one batch."""
+    """Train epochs of the fast preset; after each batch, the same network alone on a batch in memory."""
     with fresh_home():
-        learner = _learner(batches_per_epoch=2 if is_quick else BATCHES)
-        turns = 3 if is_quick else 9
-        loop, bare, network = [], [], []
-        for epoch in range(1, turns + 1):
-            rates = (_loop_rate(learner, epoch), _rate(learner, _bare_step), _rate(learner, _network_step))
-            if epoch > 1:  # the first turn warms up
-                for values, rate in zip((loop, bare, network), rates, strict=True):
-                    values.append(rate)
-        note = _profile(learner, turns + 1)
+        learner = _learner()
+        turns = Turns([_bare_step(learner), _network_step(learner)])
+        epochs = 2 if is_quick else 12
+        for epoch in range(1, epochs + 1):
+            turns.train_one_epoch(learner, epoch)
+        note = _profile(learner, epochs + 1)
     config = learner.config
+    loop, bare, network = ([config.batch_size / s for s in values[WARM_UP:]] for values in turns.seconds)
     setting = f"fast preset, {config.size} px, batch {config.batch_size}, {THREADS} threads"
-    ratio = median_ratio(loop, bare)
     strict = median_ratio(loop, network)
-    how = f"whole loop, {setting}; {strict:.2f} of forward and backward without the loss. {note}"
     return [
         median_figure(
-            "training on the CPU",
+            "training on the CPU, one batch",
             loop,
             "images/s",
-            how,
-            ratio=ratio,
+            f"whole loop, {setting}; {strict:.2f} of forward and backward without the loss. {note}",
+            ratio=median_ratio(loop, bare),
             against="forward, loss and backward on one batch in memory",
             goal="0.95 or more",
         )
     ]
 
 
-def _learner(batches_per_epoch: int) -> Learner:
+class Turns:
+    """The seconds of each of the loop's batches, and of some other steps taken right after it."""
+
+    def __init__(self, steps: list[Callable[[], None]]) -> None:
+        self.seconds: list[list[float]] = [[] for _ in range(1 + len(steps))]
+        self._steps = steps
+        self._started = 0.0
+
+    def train_one_epoch(self, learner: Learner, epoch: int) -> None:
+        """Do one epoch's training steps as ``fit`` does, and leave before its validation."""
+        self._started = time.perf_counter()
+        with suppress(_TrainingIsOver):
+            next(fit(learner, range(epoch - 1, epoch), self._after_batch, lambda epoch, image: None))
+
+    def _after_batch(self, progress: Progress) -> None:
+        self.seconds[0].append(time.perf_counter() - self._started)
+        for values, step in zip(self.seconds[1:], self._steps, strict=True):
+            started = time.perf_counter()
+            step()
+            values.append(time.perf_counter() - started)
+        if progress.batch == progress.batches:
+            raise _TrainingIsOver
+        self._started = time.perf_counter()
+
+
+class _TrainingIsOver(Exception):
+    pass
+
+
+def _learner() -> Learner:
     config = TrainingConfig(threads=THREADS, epochs=1000)
     prepare_process(config.threads)
     store = open_home()
-    photos = batches_per_epoch * config.batch_size * 3 // 2
+    photos = BATCHES_PER_EPOCH * config.batch_size * 3 // 2
     project = fill_with_panels(store, "Training", photos, (512, 384))
     run = training.start_run(store, project.id, config)
     version = training.data_version(store, run)
     read = partial(versions.read_item, store)
     data = prepare_data(version, config, read, store.home / "cache", lambda done, total: None)
     return build_learner(config, data)
-
-
-def _loop_rate(learner: Learner, epoch: int) -> float:
-    """Give the training images per second of one real epoch; its validation is not in it."""
-    result = next(fit(learner, range(epoch - 1, epoch), lambda progress: None, lambda epoch, image: None))
-    rate = result.metrics["images_per_second"]
-    assert rate is not None
-    return rate
-
-
-def _rate(learner: Learner, build_step: Callable[[Learner], Callable[[], None]]) -> float:
-    learner.network.module.train()
-    step = build_step(learner)
-    started = time.perf_counter()
-    for _ in range(learner.batches):
-        step()
-    return learner.batches * learner.config.batch_size / (time.perf_counter() - started)
 
 
 def _bare_step(learner: Learner) -> Callable[[], None]:
@@ -128,26 +137,11 @@ def _forget_gradients(learner: Learner) -> None:
 
 def _profile(learner: Learner, epoch: int) -> str:
     """Say which share of the training time each part of the loop takes."""
+    alone = Turns([])
     found: list[dict[str, float]] = []
     for turn in range(3):
-        started = time.perf_counter()
-        seconds, _ = shares(partial(_train_only, learner, epoch + turn), PARTS)
-        total = time.perf_counter() - started
+        seconds, _ = shares(partial(alone.train_one_epoch, learner, epoch + turn), PARTS)
+        total = sum(alone.seconds[0][-learner.batches :])
         found.append({part: value / total for part, value in seconds.items()})
     middle = {part: statistics.median(run[part] for run in found) for part in PARTS}
     return "Profile: " + ", ".join(f"{part} {share:.1%}" for part, share in middle.items())
-
-
-def _train_only(learner: Learner, epoch: int) -> None:
-    """Do one epoch's training steps as ``fit`` does, and leave before its validation."""
-    with suppress(_TrainingIsOver):
-        next(fit(learner, range(epoch - 1, epoch), _leave_after_last, lambda epoch, image: None))
-
-
-def _leave_after_last(progress: Progress) -> None:
-    if progress.batch == progress.batches:
-        raise _TrainingIsOver
-
-
-class _TrainingIsOver(Exception):
-    pass

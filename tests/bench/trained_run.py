@@ -3,7 +3,7 @@
 import json
 
 from core.domain.runs import Run
-from core.services import projects, training
+from core.services import training
 from core.services.home import open_home
 from core.storage.store import Store
 from tests.bench.processes import command_line
@@ -12,14 +12,11 @@ PROJECT = "Sample: car panels"
 
 
 def train_sample(*settings: str, epochs: int) -> tuple[Store, Run]:
-    """Make the sample project on the present home and train on it, to the end."""
+    """Make the sample project on the present home and train the fast preset on it, to the end."""
     command_line("sample", "--project", PROJECT)
     words = [word for setting in settings for word in ("--set", setting)]
-    said = command_line(
-        "train", "--project", PROJECT, "--epochs", str(epochs), *words, "--wait", "--json"
-    )
+    said = command_line("train", "--project", PROJECT, "--epochs", str(epochs), *words, "--wait", "--json")
     store = open_home()
-    projects.by_name(store, PROJECT)
     return store, training.get_run(store, json.loads(said)["run"])
 
 

@@ -1,13 +1,15 @@
 """A real browser, the real app, and a picture of the page where a test failed."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response, sync_playwright
 
 from tests.browser.served import CHROMIUM, CHROMIUM_ARGS, App, running_app
 
+OUR_ROUTES = re.compile(r"/(assets|img|file|truth|annotations)/")
 FAILED = pytest.StashKey[bool]()
 
 
@@ -29,17 +31,24 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
-    """A desktop page on which no script may fail; on failure its picture lies in tmp_path."""
+    """A desktop page on which no script and no request may fail; its picture on failure is in tmp_path."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(60_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("response", lambda answer: faults.extend(_refused(answer)))
     yield page
     if request.node.stash.get(FAILED, False):
         page.screenshot(path=tmp_path / "failure.png", full_page=True)
     context.close()
     assert faults == []
+
+
+def _refused(answer: Response) -> list[str]:
+    # Only of our own routes: on a deep link Streamlit's client tries several addresses for its own.
+    is_ours = OUR_ROUTES.search(answer.url) is not None
+    return [f"{answer.status} {answer.url}"] if is_ours and answer.status >= 400 else []
 
 
 @pytest.hookimpl(wrapper=True)

@@ -146,7 +146,7 @@ def test_the_shown_epoch_becomes_the_champion(store: Store, open_page: OpenPage)
     run = finish_run(store, project, epochs=2)
     test = open_page("review")
 
-    next(button for button in test.button if button.label == "Make champion").click().run()
+    next(button for button in test.button if button.label == "Make epoch 2 champion").click().run()
 
     from core.services import evaluation
 

@@ -1,0 +1,115 @@
+"""Projects as the pages and the command line fill them."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from core.domain.errors import AppError, FormatError, StorageError, UnknownChoice
+from core.domain.images import ImageFilter
+from core.services import projects
+from core.storage import jobs
+from core.storage.settings import Settings
+from core.storage.store import Store, open_store
+from tests.builders import add_image, photo_bytes, project_with, square
+
+
+@pytest.mark.parametrize(
+    ("format", "error"), [("yolo9", UnknownChoice), ("coco", FormatError), ("auto", FormatError)]
+)
+def test_a_source_that_cannot_be_read_leaves_no_empty_project(
+    store: Store, tmp_path: Path, format: str, error: type[Exception]
+) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("hello")
+
+    with pytest.raises(error):
+        projects.import_into(store, "Typo", folder, format=format)
+
+    assert projects.list_all(store) == []
+
+
+def test_a_source_that_cannot_be_read_leaves_an_older_project_alone(store: Store, tmp_path: Path) -> None:
+    project = project_with(store, "dent", name="Cars")
+
+    with pytest.raises(FormatError):
+        projects.import_into(store, "Cars", tmp_path)
+
+    assert projects.list_all(store) == [project]
+
+
+def test_uploads_are_kept_under_safe_names_and_queued(store: Store) -> None:
+    project = project_with(store)
+    files = [
+        ("../../etc/passwd.jpg", io.BytesIO(b"1")),
+        ("a/x.jpg", io.BytesIO(b"2")),
+        ("b/x.jpg", io.BytesIO(b"3")),
+        ("b/x.jpg", io.BytesIO(b"4")),
+        ("C:\\photos\\y.jpg", io.BytesIO(b"5")),
+    ]
+
+    job = projects.import_uploads(store, project.id, files, format="auto")
+
+    upload = Path(job.payload["upload"])
+    names = sorted(path.relative_to(upload).as_posix() for path in upload.rglob("*") if path.is_file())
+    assert upload.parent == store.home / "uploads"
+    assert names == ["C:/photos/y.jpg", "a/x.jpg", "b/x.jpg", "b/x_2.jpg", "etc/passwd.jpg"]
+    assert [queued.kind for queued in jobs.list_of(store, project.id)] == ["import"]
+
+
+def test_an_upload_of_nothing_is_refused(store: Store) -> None:
+    project = project_with(store)
+
+    with pytest.raises(AppError, match="Choose at least one"):
+        projects.import_uploads(store, project.id, [], format="auto")
+
+    assert jobs.list_of(store, project.id) == []
+    assert list((store.home / "uploads").iterdir()) == []
+
+
+def test_the_overview_counts_states_splits_and_classes(store: Store) -> None:
+    project = project_with(store, "dent", "rust")
+    add_image(store, project, 1, square(1), split="train")
+    add_image(store, project, 2, square(1), square(2, 50), split="valid")
+    add_image(store, project, 3)
+    projects.import_into(store, project.name, _photo(store.home.parent))
+
+    overview = projects.overview(store, project.id)
+
+    assert (overview.images, overview.labelled, overview.unlabelled) == (4, 3, 1)
+    assert overview.splits == {"train": 1, "valid": 1, "test": 0, "unsplit": 1}
+    assert overview.annotations == {1: 2, 2: 1}
+
+
+def test_deleted_photos_are_gone_from_lists_and_filters(store: Store) -> None:
+    project = project_with(store, "dent")
+    first, second = (add_image(store, project, seed, square(1)) for seed in (1, 2))
+
+    projects.delete_images(store, [first.id])
+
+    assert projects.list_images(store, project.id, ImageFilter()) == [second]
+
+
+def test_a_category_is_renamed_and_keeps_its_id(store: Store) -> None:
+    project = project_with(store, "dent", "rust")
+    dent = project.categories[0]
+
+    projects.change_category(store, project.id, type(dent)(dent.category_id, "Dents", "#123456"))
+
+    assert projects.get(store, project.id).categories[0] == type(dent)(1, "Dents", "#123456")
+    with pytest.raises(AppError, match="already a category"):
+        projects.change_category(store, project.id, type(dent)(1, "Rust", "#123456"))
+
+
+def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "maskwright.sqlite").write_bytes(b"this is not a database, it is a text" * 100)
+
+    with pytest.raises(StorageError, match="cannot be opened"):
+        open_store(Settings(home=tmp_path, database_url="", blobs=""))
+
+
+def _photo(folder: Path) -> Path:
+    path = folder / "new.jpg"
+    path.write_bytes(photo_bytes(99))
+    return path
