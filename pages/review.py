@@ -46,8 +46,8 @@ def draw_promotion(run: Run, epoch: int) -> None:
         st.markdown(f"**Epoch {epoch}**, all validation photos")
         if is_champion:
             st.badge("Champion", icon=":material/trophy:", color="green")
-    figures = [("Foreground mIoU", evaluation.METRIC), ("Dice", "val_dice_foreground"), ("Loss", "val_loss")]
-    with st.grid(3, min_column_width=90):
+    figures = [("Foreground mIoU", evaluation.METRIC), ("Foreground Dice", "val_dice_foreground")]
+    with st.grid(2, min_column_width=110):
         for title, key in figures:
             st.metric(title, figure(metrics.get(key)))
     if not is_champion and st.button(

@@ -65,7 +65,7 @@ def shares(label_map: NDArray[np.uint8], categories: Sequence[Category]) -> dict
     Args:
         label_map: uint8 (H, W); index i is ``categories[i - 1]``.
     """
-    pixels = np.bincount(label_map.ravel(), minlength=len(categories) + 1)
+    pixels = confusion_matrix(label_map, label_map, len(categories) + 1).diagonal()  # quicker than bincount
     found: dict[str, float] = {}
     for index, category in enumerate(categories, start=1):
         found[category.name] = found.get(category.name, 0.0) + int(pixels[index]) / label_map.size
