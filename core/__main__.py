@@ -145,18 +145,20 @@ def predict(
     photos: Annotated[list[Path], typer.Argument(help="Photos.")],
     project: ProjectOption,
     run: Annotated[str | None, typer.Option(help="A run's id; the champion's by default.")] = None,
-    epoch: Annotated[str, typer.Option(help="best, last or a number, with --run.")] = "best",
+    epoch: Annotated[str | None, typer.Option(help="best (default), last or a number, with --run.")] = None,
     out: Annotated[Path | None, typer.Option(help="The folder for masks and overlays.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find damage on photos; writes a mask and an overlay of each. Without a champion: the best epoch."""
     store = open_home()
     target = projects.by_name(store, project)
+    if run is None and epoch is not None:
+        raise FormatError("--epoch goes with --run; without both, the champion predicts.")
     if run is None:
         wanted, number = evaluation.checkpoint_to_show(store, target.id)
     else:
         wanted = training.get_run(store, run)
-        number = evaluation.resolve_epoch(store, wanted, epoch).epoch
+        number = evaluation.resolve_epoch(store, wanted, epoch or "best").epoch
     if not evaluation.is_ready(store, wanted.id, number):
         _carried_out(store, evaluation.prepare(store, wanted, number))
     folder = out or store.home / "predictions" / f"{wanted.id}-epoch-{number}"

@@ -3,6 +3,7 @@
 No route trusts its caller: photos, masks and saves need a signed link (core.services.links).
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -64,11 +65,14 @@ async def save_annotations(request: Request) -> Response:
     """Save what the canvas sends; a conflict answers with what the others saved."""
     image_id = request.path_params["image_id"]
     _check(request, f"annotations/{image_id}")
-    if int(request.headers.get("content-length", "0")) > MAX_SAVE_BYTES:
-        return JSONResponse({"message": "These labels are too large to save."}, 413)
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_SAVE_BYTES:
+            return JSONResponse({"message": "These labels are too large to save."}, 413)
     try:
-        message = await request.json()
-    except ValueError:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
         raise FormatError("The labels sent are not JSON.") from None
     author = request.query_params.get("author", "")
     try:

@@ -100,12 +100,16 @@ def resolve_epoch(store: Store, run: Run, wanted: str) -> Epoch:
 
 
 def image_scores(store: Store, run: Run, epoch: int, split: str = "valid") -> list[ImageScore]:
-    """List what a checkpoint made of each image of a split, worst first; images without a figure last."""
+    """List what a checkpoint made of each image of a split, worst first; images without a figure last.
+
+    Photos deleted from their project since are left out: there is nothing to look at.
+    """
     classes = versions.get(store, run.data_version_id).categories
     names = {image.id: image.name for image in _images_of(store, run)}
     scored = [
-        _image_score(record.image_id, names.get(record.image_id, "deleted photo"), record.confusion, classes)
+        _image_score(record.image_id, names[record.image_id], record.confusion, classes)
         for record in runs.records(store, run.id, epoch, split)
+        if record.image_id in names
     ]
     return sorted(scored, key=lambda s: (s.iou is None, s.iou or 0.0, -s.missed_share - s.false_share))
 
@@ -157,19 +161,17 @@ def prepare(store: Store, run: Run, epoch: int) -> Job:
 def look(store: Store, run: Run, epoch: int, image_id: str) -> Look:
     """Predict one labelled image with a checkpoint and measure it against its newest labels.
 
-    Classes are matched by name. Where the image shows a category that the model does not know,
-    the figures and the picture are of any damage against none.
+    Where the image shows a category that the model does not know (see ``pictures.class_index``), the
+    figures and the picture are of any damage against none.
 
     Raises:
         NotFound: the image is gone, or the checkpoint is not exported yet (see ``prepare``).
     """
     photo = images.get(store, image_id)
     version = versions.get(store, run.data_version_id)
-    known = projects.get(store, photo.project_id).categories
-    by_name = pictures.class_index_by_name(known, version.categories)
-    is_any = any(category_id not in by_name for category_id in photo.category_ids)
-    classes = None if is_any else version.categories
-    truth = pictures.truth_map(store, photo, photo.rev, classes)
+    known = pictures.class_index(projects.get(store, photo.project_id), version)
+    is_any = any(category_id not in known for category_id in photo.category_ids)
+    truth = pictures.truth_map(store, photo, photo.rev, None if is_any else version)
     data = store.blobs.get(images.photo_key(photo.sha256, "original"))
     prediction = inference.predict(open_model(_onnx(store, run, epoch)), data)
     shown = (prediction.label_map > 0).astype(np.uint8) if is_any else prediction.label_map

@@ -14,6 +14,7 @@ from core.domain.labels import (
     annotation_from_json,
     annotation_to_json,
 )
+from core.imaging.masks import rasterise_box
 from core.services import links
 from core.services.home import Store
 from core.storage import annotations, images
@@ -74,12 +75,15 @@ def save(store: Store, image_id: str, message: object, *, author: str = "") -> d
         if not isinstance(message, dict):
             raise TypeError("not an object")
         base_rev, state = int(message["rev"]), ImageState(message["state"])
+        if not 0 <= base_rev < 2**31:
+            raise ValueError("a revision out of range")
         values = message["annotations"]
         if not isinstance(values, list) or len(values) > MAX_ANNOTATIONS:
             raise TypeError(f"annotations must be a list of at most {MAX_ANNOTATIONS}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"The labels sent cannot be read: {error!r}.") from error
     drawn = [annotation_from_json(value) for value in values]
+    _require_drawable(images.get(store, image_id), drawn)
     saved = annotations.save(store, image_id, drawn, base_rev=base_rev, state=state, author=author)
     return {
         "rev": saved.rev,
@@ -127,6 +131,13 @@ def add_sketch(store: Store, image_id: str, sketched: Sequence[Annotation], *, a
             continue
         return
     raise Conflict("Somebody else is labelling this photo right now. Try again in a moment.")
+
+
+def _require_drawable(image: Image, drawn: Sequence[Annotation]) -> None:
+    """Refuse strokes that no mask can be made of: found later, they would stop an export or a training."""
+    width, height = image.size_wh
+    for annotation in drawn:
+        rasterise_box(annotation.ops, (height, width))
 
 
 def neighbours(queue_ids: Sequence[str], image_id: str) -> tuple[str | None, str | None]:

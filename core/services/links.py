@@ -5,6 +5,7 @@ the home folder. Expiry is rounded up to whole periods, so that the same photo k
 address for hours and the browser can cache it.
 """
 
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -38,7 +39,8 @@ def check(store: Store, path: str, parameters: dict[str, str]) -> None:
         LinkRefused: it was not made here, was changed, or is over.
     """
     query = {key: value for key, value in parameters.items() if key != "sig"}
-    if not hmac.compare_digest(_signature(store, path, query), parameters.get("sig", "")):
+    given = parameters.get("sig", "").encode()
+    if not hmac.compare_digest(_signature(store, path, query).encode(), given):
         raise LinkRefused("This link was not made by this app. Open the page again.")
     if int(query.get("exp", "0")) < time.time():
         raise LinkRefused("This link has expired. Reload the page.")
@@ -51,8 +53,12 @@ def _signature(store: Store, path: str, query: dict[str, str]) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _key(home: Path) -> bytes:
+    """Read the home's key; the first process makes it, and of two first ones only one wins."""
     path = home / "link.key"
     if not path.exists():
-        write_atomically(path, secrets.token_bytes(32))
-        path.chmod(0o600)
+        fresh = home / f"link.key.{secrets.token_hex(4)}"
+        write_atomically(fresh, secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(fresh)
+        fresh.unlink()
     return path.read_bytes()

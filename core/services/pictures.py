@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.errors import NotFound
-from core.domain.images import Image
-from core.domain.labels import Annotation, Category
+from core.domain.images import Image, Project
+from core.domain.labels import Annotation
+from core.domain.training import DataVersion
 from core.imaging.masks import label_map
 from core.imaging.overlay import at_display_size, encode_grey_png
 from core.services import links
@@ -51,33 +52,34 @@ def truth_png(store: Store, image_id: str, parameters: Mapping[str, str]) -> byt
         NotFound: the image, the revision or the data version does not exist any more.
     """
     image = images.get(store, image_id)
-    version = parameters["version"]
-    classes = None if version == ANY_DAMAGE else versions.get(store, version).categories
-    return encode_grey_png(at_display_size(truth_map(store, image, int(parameters["rev"]), classes)))
+    wanted = parameters["version"]
+    version = None if wanted == ANY_DAMAGE else versions.get(store, wanted)
+    return encode_grey_png(at_display_size(truth_map(store, image, int(parameters["rev"]), version)))
 
 
-def truth_map(
-    store: Store, image: Image, rev: int, classes: tuple[Category, ...] | None
-) -> NDArray[np.uint8]:
-    """Paint an image's labels, uint8 (H, W): ``classes[i]`` is i + 1, matched by name; None: any is 1.
+def truth_map(store: Store, image: Image, rev: int, version: DataVersion | None) -> NDArray[np.uint8]:
+    """Paint an image's labels as class indices of a data version, uint8 (H, W); None: any damage is 1.
 
-    Categories that are not among ``classes`` stay background.
+    Categories that the version does not know stay background, see ``class_index``.
     """
     with store.read() as connection:
         drawn: tuple[Annotation, ...] = ()
         if rev:
             drawn = annotations.read(connection, image.id, rev).annotations
-        known = projects.read(connection, image.project_id).categories
-    return label_map(drawn, class_index_by_name(known, classes), (image.size_wh[1], image.size_wh[0]))
+        project = projects.read(connection, image.project_id)
+    return label_map(drawn, class_index(project, version), (image.size_wh[1], image.size_wh[0]))
 
 
-def class_index_by_name(known: tuple[Category, ...], classes: tuple[Category, ...] | None) -> dict[int, int]:
-    """Map a project's category ids to a model's channels by name, letter case aside; None: all to 1."""
-    if classes is None:
-        return {category.category_id: 1 for category in known}
-    channels = {category.name.casefold(): index for index, category in enumerate(classes, start=1)}
-    return {
-        category.category_id: channels[category.name.casefold()]
-        for category in known
-        if category.name.casefold() in channels
-    }
+def class_index(project: Project, version: DataVersion | None) -> dict[int, int]:
+    """Map a project's category ids to a model's channels; None: all to 1.
+
+    In the project that the version comes from, ids decide, so that a renamed class stays the same
+    class; in another one the names do, letter case aside.
+    """
+    if version is None:
+        return {category.category_id: 1 for category in project.categories}
+    if version.project_id == project.id:
+        return version.class_index
+    channels = {category.name.casefold(): i for i, category in enumerate(version.categories, start=1)}
+    names = {category.category_id: category.name.casefold() for category in project.categories}
+    return {category_id: channels[name] for category_id, name in names.items() if name in channels}

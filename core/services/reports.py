@@ -143,7 +143,8 @@ def read_photo(path: Path) -> bytes:
 
 
 def _copy_masks(store: Store, run: Run, keys: dict[str, str], folder: Path) -> list[dict[str, str]]:
-    names = [images.get(store, image_id).name for image_id in keys]
+    with store.read() as connection:
+        names = [images.read(connection, image_id, even_deleted=True).name for image_id in keys]
     written: list[dict[str, str]] = []
     stems = unique_stems([Path(name) for name in names])
     for name, stem, key in zip(names, stems, keys.values(), strict=True):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.domain.errors import NotEnoughLabels, pick
+from core.domain.errors import FormatError, NotEnoughLabels, pick
 from core.domain.images import Image, ImageFilter
 from core.domain.labels import Category, ImageState
 from core.domain.runs import Event, Run, WorkState
@@ -25,6 +25,8 @@ from core.storage import images, lifecycle, projects, runs, versions
 from core.training.losses import LOSSES
 
 LOG_TAIL_BYTES = 20_000
+MIN_TRAIN_IMAGES = 2  # batch normalisation needs more than one photo in a batch
+MAX_CATEGORIES = 254  # a pixel's class index is one byte: 0 is background, 255 “not counted”
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,18 @@ def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingDa
             f"Label at least {MIN_LABELLED_IMAGES} photos and mark them as done; {len(done)} so far."
         )
     items, warnings = _split(done, config)
+    items = _limited(items, config)
+    _require_enough(items)
     shown = {image.id: image.category_ids for image in done}
     images_of = {split: _images_of(items, split, shown) for split in ("train", "valid", "test")}
     if not images_of["train"]:
         raise NotEnoughLabels("No photo in train shows any damage. Label some, or put others into train.")
     known = projects.get(store, project_id).categories
-    categories = tuple(
-        c for c in known if c.category_id in images_of["train"] or c.category_id in images_of["valid"]
-    )
+    categories = tuple(c for c in known if _is_used(c, images_of))
+    if len(categories) > MAX_CATEGORIES:
+        raise FormatError(
+            f"A model can tell {MAX_CATEGORIES} classes apart; these photos show {len(categories)}."
+        )
     missing = [c.name for c in known if c.category_id not in images_of["train"] and _is_used(c, images_of)]
     warnings += [f"No photo in train shows “{name}”: the model cannot learn it." for name in missing]
     in_progress = sum(image.state is ImageState.IN_PROGRESS for image in everything)
@@ -161,7 +167,7 @@ def _split(done: list[Image], config: TrainingConfig) -> tuple[list[VersionItem]
         (image for image in done if image.split in (None, "train", "valid")), key=lambda i: i.sha256
     )
     if len(free) < MIN_LABELLED_IMAGES:
-        raise NotEnoughLabels("Put at least one labelled photo into train and one into valid.")
+        raise NotEnoughLabels("Put labelled photos into train and at least one into valid.")
     random.Random(config.seed).shuffle(free)
     held_out = {image.id for image in free[: max(1, round(config.valid_share * len(free)))]}
     items = [
@@ -169,6 +175,25 @@ def _split(done: list[Image], config: TrainingConfig) -> tuple[list[VersionItem]
         for image in done
     ]
     return items, [f"{len(held_out)} of {len(free)} labelled photos are held out for validation."]
+
+
+def _limited(items: list[VersionItem], config: TrainingConfig) -> list[VersionItem]:
+    """Keep at most max_train_images and max_valid_images (0: all), drawn by the seed, in stored order."""
+    left_out: set[str] = set()
+    for split, maximum in (("train", config.max_train_images), ("valid", config.max_valid_images)):
+        ids = sorted(item.image_id for item in items if item.split == split)
+        if 0 < maximum < len(ids):
+            left_out |= set(ids) - set(random.Random(config.seed).sample(ids, maximum))
+    return [item for item in items if item.image_id not in left_out]
+
+
+def _require_enough(items: list[VersionItem]) -> None:
+    train, valid = (sum(item.split == split for item in items) for split in ("train", "valid"))
+    if train < MIN_TRAIN_IMAGES or valid < 1:
+        raise NotEnoughLabels(
+            f"Training needs at least {MIN_TRAIN_IMAGES} photos to learn from and 1 to measure with; "
+            f"there are {train} and {valid}. Label more, or move some to the other split."
+        )
 
 
 def _item(image: Image, split: str | None = None) -> VersionItem:

@@ -14,6 +14,7 @@ from core.domain.errors import AppError
 from core.services.home import Store
 
 LOCK = "worker.lock"
+MAX_STARTS = 3
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
 
@@ -86,8 +87,11 @@ def _ensured(store: Store) -> Generator[Callable[[], None]]:
 
     def ensure() -> None:
         is_starting = any(process.poll() is None for process in started)
-        if not is_starting and not is_running(store):
-            started.append(start(store))
+        if is_starting or is_running(store):
+            return
+        if len(started) >= MAX_STARTS:
+            raise AppError(f"No worker stays alive. What it says is in {store.home / 'logs' / 'worker.log'}.")
+        started.append(start(store))
 
     try:
         yield ensure

@@ -70,6 +70,7 @@ def add(
             rev=0,
             category_ids=[],
             annotation_count=0,
+            is_deleted=False,
             created_at=tables.now(),
         )
     )
@@ -82,10 +83,14 @@ def get(store: Store, image_id: str) -> Image:
         return read(connection, image_id)
 
 
-def read(connection: sa.Connection, image_id: str) -> Image:
-    """Give one image inside a transaction. Raises NotFound."""
+def read(connection: sa.Connection, image_id: str, *, even_deleted: bool = False) -> Image:
+    """Give one image inside a transaction. Raises NotFound.
+
+    Args:
+        even_deleted: data versions go on holding images that were deleted from their project.
+    """
     row = connection.execute(sa.select(tables.image).where(tables.image.c.id == image_id)).first()
-    if row is None:
+    if row is None or (row.is_deleted and not even_deleted):
         raise NotFound("This photo does not exist any more.")
     return _image(row)
 
@@ -114,6 +119,7 @@ def by_sha256(store: Store, project_id: str, sha256s: Sequence[str]) -> dict[str
         for start in range(0, len(sha256s), 500):  # databases bound the number of parameters
             query = sa.select(tables.image).where(
                 tables.image.c.project_id == project_id,
+                ~tables.image.c.is_deleted,
                 tables.image.c.sha256.in_(sha256s[start : start + 500]),
             )
             found |= {row.sha256: _image(row) for row in connection.execute(query)}
@@ -129,9 +135,11 @@ def set_split(store: Store, image_ids: Sequence[str], split: Split | None) -> No
 
 
 def delete(store: Store, image_ids: Sequence[str]) -> None:
-    """Take images and their labels out of the project; the files stay for runs that used them."""
+    """Take images out of the project; rows, labels and files stay for the data versions that hold them."""
     with store.write() as connection:
-        connection.execute(sa.delete(tables.image).where(tables.image.c.id.in_(image_ids)))
+        connection.execute(
+            sa.update(tables.image).where(tables.image.c.id.in_(image_ids)).values(is_deleted=True)
+        )
 
 
 def rendition(store: Store, image_id: str, wanted: Rendition) -> tuple[str, str]:
@@ -146,7 +154,7 @@ def rendition(store: Store, image_id: str, wanted: Rendition) -> tuple[str, str]
     table = tables.image.c
     with store.read() as connection:
         query = sa.select(table.sha256, table.media_type, table.has_full, table.has_view)
-        row = connection.execute(query.where(table.id == image_id)).first()
+        row = connection.execute(query.where(table.id == image_id, ~table.is_deleted)).first()
     if row is None:
         raise NotFound("This photo does not exist any more.")
     if wanted == "view" and not row.has_view:
@@ -159,7 +167,7 @@ def rendition(store: Store, image_id: str, wanted: Rendition) -> tuple[str, str]
 
 def _filtered(query: Any, project_id: str, images: ImageFilter) -> Any:
     table = tables.image.c
-    query = query.where(table.project_id == project_id)
+    query = query.where(table.project_id == project_id, ~table.is_deleted)
     if images.state is not None:
         query = query.where(table.state == images.state)
     if images.split == "unsplit":

@@ -200,23 +200,27 @@ def put_back(store: Store, table: sa.Table, claim: Claim, reason: str) -> bool:
 
 
 def requeue_interrupted(store: Store, table: sa.Table) -> list[str]:
-    """interrupted -> queued for every row whose crashes are within the limit; the others wait for a click."""
-    query = sa.select(table.c.id, table.c.attempt).where(
-        table.c.state == WorkState.INTERRUPTED, table.c.crashes < MAX_CRASHES
+    """interrupted -> queued while the crashes are within the limit, else -> failed; give the queued ids."""
+    query = sa.select(table.c.id, table.c.attempt, table.c.crashes, table.c.error).where(
+        table.c.state == WorkState.INTERRUPTED
     )
     with store.read() as connection:
         rows = connection.execute(query).all()
     if not rows:
         return []
-    values = {"state": WorkState.QUEUED}
     with store.write() as connection:
-        return [
-            row.id
-            for row in rows
-            if _change(
-                connection, table, row.id, row.attempt, (WorkState.INTERRUPTED,), values, "resumes by itself"
-            )
-        ]
+        return [row.id for row in rows if _requeue_or_fail(connection, table, row)]
+
+
+def _requeue_or_fail(connection: sa.Connection, table: sa.Table, row: Any) -> bool:
+    before = (WorkState.INTERRUPTED,)
+    if row.crashes < MAX_CRASHES:
+        values: dict[str, Any] = {"state": WorkState.QUEUED}
+        return _change(connection, table, row.id, row.attempt, before, values, "resumes by itself")
+    error = f"Stopped {row.crashes} times without an end ({row.error}). Resume it to try again."
+    values = {"state": WorkState.FAILED, "ended_at": tables.now(), "error": error}
+    _change(connection, table, row.id, row.attempt, before, values, error)
+    return False
 
 
 def resume(store: Store, table: sa.Table, work_id: str) -> bool:

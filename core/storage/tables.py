@@ -78,9 +78,18 @@ image = sa.Table(
     sa.Column("rev", sa.Integer, nullable=False),
     sa.Column("category_ids", sa.JSON, nullable=False),
     sa.Column("annotation_count", sa.Integer, nullable=False),
+    sa.Column("is_deleted", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
-    sa.UniqueConstraint("project_id", "sha256"),
     sa.Index("ix_image_project_id_state", "project_id", "state"),
+    # A deleted row stays for the data versions that hold it; the same photo may come again.
+    sa.Index(
+        "uq_image_project_id_sha256_live",
+        "project_id",
+        "sha256",
+        unique=True,
+        sqlite_where=sa.text("NOT is_deleted"),
+        postgresql_where=sa.text("NOT is_deleted"),
+    ),
 )
 
 annotation_set = sa.Table(

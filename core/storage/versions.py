@@ -56,11 +56,13 @@ def get(store: Store, version_id: str) -> DataVersion:
 def read_item(store: Store, item: VersionItem) -> LabelledPhoto:
     """Read one image of a data version: its file and the labels of that revision.
 
+    A photo deleted from its project since is read all the same: a version does not change.
+
     Raises:
-        NotFound: the photo was deleted since.
+        NotFound: its row or its file is gone.
     """
     with store.read() as connection:
-        image = images.read(connection, item.image_id)
+        image = images.read(connection, item.image_id, even_deleted=True)
         drawn = annotations.read(connection, item.image_id, item.rev).annotations if item.rev else ()
     data = store.blobs.get(images.photo_key(item.sha256, "original"))
     return LabelledPhoto(item.image_id, data, image.size_wh, drawn)

@@ -68,17 +68,15 @@ def prepare_data(
     folder: Path,
     on_progress: OnProgress,
 ) -> TrainingData:
-    """Choose the images of a run and build, or find again, their caches in ``folder``.
-
-    ``max_train_images`` and ``max_valid_images`` choose by the run's seed.
+    """Build, or find again, the caches of a version's train and valid images in ``folder``.
 
     Raises:
         NotEnoughLabels: fewer than 2 images to train on, or none to validate with.
         ImageError: a photo cannot be read.
         StorageError: the cache cannot be written.
     """
-    train = select_items(version.split("train"), config.max_train_images, config.seed)
-    valid = select_items(version.split("valid"), config.max_valid_images, config.seed)
+    train = version.split("train")
+    valid = version.split("valid")
     if len(train) < 2 or not valid:
         raise NotEnoughLabels(
             f"Training needs at least 2 labelled images to learn from and 1 to validate with; there are "
@@ -92,14 +90,6 @@ def prepare_data(
         valid=prepare_cache(folder, source, valid, lambda done, _: on_progress(len(train) + done, total)),
         read_item=read_item,
     )
-
-
-def select_items(items: Sequence[VersionItem], maximum: int, seed: int) -> tuple[VersionItem, ...]:
-    """Choose at most ``maximum`` items (0: all) by the seed; they stay in stored order."""
-    if maximum == 0 or maximum >= len(items):
-        return tuple(items)
-    chosen = np.random.default_rng(seed).choice(len(items), size=maximum, replace=False)
-    return tuple(items[i] for i in sorted(chosen))
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _coco(store: Store, version: DataVersion) -> dict[str, Any]:
 
 def _photo(store: Store, item: VersionItem, number: int) -> tuple[dict[str, Any], tuple[Annotation, ...]]:
     with store.read() as connection:
-        image = images.read(connection, item.image_id)
+        image = images.read(connection, item.image_id, even_deleted=True)
         drawn = annotations.read(connection, item.image_id, item.rev).annotations if item.rev else ()
     width, height = image.size_wh
     return {

@@ -32,6 +32,7 @@ def test_a_photo_needs_its_signed_link(store: Store, client: TestClient) -> None
     assert decode_rgb(client.get(link).content).shape == (SIZE_WH[1], SIZE_WH[0], 3)
     assert client.get(link.split("?")[0]).status_code == 403
     assert client.get(link.replace("full", "original")).status_code == 403
+    assert client.get(link.split("&sig=")[0] + "&sig=é").status_code == 403
     assert client.get(link[:-1] + ("0" if link[-1] != "0" else "1")).status_code == 403
 
 
@@ -109,6 +110,8 @@ def test_a_save_is_kept_and_answered_with_its_revision(store: Store, client: Tes
     assert conflict.status_code == 409
     assert (conflict.json()["rev"], conflict.json()["author"]) == (1, "ada")
     assert client.put(link, content=b"{").status_code == 422
+    assert client.put(link, content=b"[" * 100_000).status_code == 422
+    assert client.put(link, content=b" " * (33 * 1024 * 1024)).status_code == 413
     assert client.put(link.split("?")[0], json=body).status_code == 403
     assert images.get(store, image.id).rev == 1
 

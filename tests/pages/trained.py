@@ -48,11 +48,11 @@ def _valid(store: Store, run: Run) -> list[images.Image]:
 
 
 def _record(store: Store, run: Run, image: images.Image, shift: int) -> runs.ImageRecord:
-    classes = training.data_version(store, run).categories
-    truth = pictures.truth_map(store, image, image.rev, classes)
+    version = training.data_version(store, run)
+    truth = pictures.truth_map(store, image, image.rev, version)
     prediction = np.roll(truth, 3 * shift, axis=1)
     key = f"runs/{run.id}/predictions/{image.id}-{shift}.png"
     store.blobs.put(key, encode_grey_png(prediction))
     store.blobs.put(key + ".confidence.png", encode_grey_png(np.full_like(truth, 200)))
-    matrix = confusion_matrix(truth, prediction, len(classes) + 1)
+    matrix = confusion_matrix(truth, prediction, len(version.categories) + 1)
     return runs.ImageRecord(image.id, matrix, key, key + ".confidence.png")

@@ -79,6 +79,22 @@ def test_the_second_of_two_people_is_told_and_overwrites_nothing(store: Store) -
                 {"id": "a", "category_id": 1, "ops": [{"kind": "rle", "size": [5, 5], "counts": "0"}]}
             ],
         },
+        {
+            "rev": 0,
+            "state": "done",
+            "annotations": [
+                {"id": "a", "category_id": 1, "ops": [{"kind": "rle", "size": [64, 96], "counts": "!!"}]}
+            ],
+        },
+        {
+            "rev": 0,
+            "state": "done",
+            "annotations": [
+                {"id": "a", "category_id": 1, "ops": [{"kind": "brush", "points": [[1e30, 1]], "radius": 2}]}
+            ],
+        },
+        {"rev": 10**30, "state": "done", "annotations": []},
+        {"rev": float("inf"), "state": "done", "annotations": []},
     ],
 )
 def test_a_message_that_is_not_labels_is_refused_and_changes_nothing(store: Store, broken: object) -> None:

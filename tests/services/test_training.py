@@ -68,19 +68,57 @@ def test_without_a_split_a_seeded_share_is_held_out(store: Store) -> None:
 
 def test_a_given_split_is_kept_and_the_rest_left_out_with_a_word(store: Store) -> None:
     project = project_with(store, "dent")
-    train = add_image(store, project, 1, square(1), split="train")
+    train = [add_image(store, project, seed, square(1), split="train") for seed in (1, 11)]
     valid = add_image(store, project, 2, square(1), split="valid")
     add_image(store, project, 3, square(1))
 
     data = training.collect(store, project.id, CONFIG)
 
-    assert {item.image_id: item.split for item in data.items} == {train.id: "train", valid.id: "valid"}
+    expected = {**{image.id: "train" for image in train}, valid.id: "valid"}
+    assert {item.image_id: item.split for item in data.items} == expected
     assert any("1 labelled photos are in no split" in warning for warning in data.warnings)
+
+
+def test_one_photo_to_learn_from_is_refused(store: Store) -> None:
+    project = project_with(store, "dent")
+    for seed in range(2):
+        add_image(store, project, seed, square(1))
+
+    with pytest.raises(NotEnoughLabels, match="there are 1 and 1"):
+        training.start_run(store, project.id, CONFIG)
+
+    assert training.list_runs(store, project.id) == []
+
+
+def test_the_share_asked_for_is_drawn_by_the_seed_and_frozen(store: Store) -> None:
+    project = project_with(store, "dent")
+    for seed in range(8):
+        add_image(store, project, seed, square(1), split="train" if seed < 5 else "valid")
+    limited = TrainingConfig(max_train_images=3, max_valid_images=1)
+
+    data = training.collect(store, project.id, limited)
+
+    assert [item.split for item in data.items].count("train") == 3
+    assert [item.split for item in data.items].count("valid") == 1
+    assert data == training.collect(store, project.id, limited)
+
+
+def test_a_class_seen_in_test_alone_is_a_channel_and_named(store: Store) -> None:
+    project = project_with(store, "dent", "rust")
+    for seed, split in enumerate(("train", "train", "valid")):
+        add_image(store, project, seed, square(1), split=split)
+    add_image(store, project, 9, square(2), split="test")
+
+    data = training.collect(store, project.id, CONFIG)
+
+    assert [category.name for category in data.categories] == ["dent", "rust"]
+    assert any("No photo in train shows “rust”" in warning for warning in data.warnings)
 
 
 def test_a_class_missing_from_train_is_named(store: Store) -> None:
     project = project_with(store, "dent", "rust")
     add_image(store, project, 1, square(1), split="train")
+    add_image(store, project, 11, square(1), split="train")
     add_image(store, project, 2, square(1), square(2, 40), split="valid")
 
     data = training.collect(store, project.id, CONFIG)
@@ -92,6 +130,7 @@ def test_a_class_missing_from_train_is_named(store: Store) -> None:
 def test_a_class_nobody_uses_is_no_channel(store: Store) -> None:
     project = project_with(store, "dent", "glass")
     add_image(store, project, 1, square(1), split="train")
+    add_image(store, project, 11, square(1), split="train")
     add_image(store, project, 2, square(1), split="valid")
 
     data = training.collect(store, project.id, CONFIG)
@@ -103,6 +142,7 @@ def test_a_class_nobody_uses_is_no_channel(store: Store) -> None:
 def test_a_run_keeps_the_labels_as_they_were(store: Store) -> None:
     project = project_with(store, "dent")
     image = add_image(store, project, 1, square(1), split="train")
+    add_image(store, project, 11, square(1), split="train")
     add_image(store, project, 2, square(1), split="valid")
     run = training.start_run(store, project.id, CONFIG)
 
@@ -118,6 +158,7 @@ def test_a_run_keeps_the_labels_as_they_were(store: Store) -> None:
 def test_the_same_labels_are_the_same_data_version(store: Store) -> None:
     project = project_with(store, "dent")
     add_image(store, project, 1, square(1), split="train")
+    add_image(store, project, 11, square(1), split="train")
     add_image(store, project, 2, square(1), split="valid")
 
     first = training.start_run(store, project.id, CONFIG)
@@ -152,6 +193,7 @@ def test_a_wrong_setting_is_named(
 def test_a_queued_run_is_cancelled_at_once_and_can_be_queued_again(store: Store) -> None:
     project = project_with(store, "dent")
     add_image(store, project, 1, square(1), split="train")
+    add_image(store, project, 11, square(1), split="train")
     add_image(store, project, 2, square(1), split="valid")
     run = training.start_run(store, project.id, CONFIG)
 

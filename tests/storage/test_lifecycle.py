@@ -320,7 +320,7 @@ def test_interrupted_work_goes_on_by_itself_until_it_crashed_too_often(store: St
     lifecycle.interrupt(store, JOBS, claim, "killed")
 
     assert lifecycle.requeue_interrupted(store, JOBS) == []
-    assert state_of(store, claim.work_id) is WorkState.INTERRUPTED
+    assert state_of(store, claim.work_id) is WorkState.FAILED
 
 
 @pytest.mark.parametrize("end", ["interrupt", "fail", "stopped"])

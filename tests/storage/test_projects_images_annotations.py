@@ -137,7 +137,7 @@ def test_images_change_their_split_together(store: Store, project: Project) -> N
     assert [images.get(store, image_id).split for image_id in ids] == ["test", "test", None]
 
 
-def test_a_deleted_image_takes_its_labels_along_and_leaves_its_files(store: Store, project: Project) -> None:
+def test_a_deleted_image_is_gone_but_data_versions_still_read_it(store: Store, project: Project) -> None:
     images.keep_files(store, "aa", b"original", PHOTO)
     image_id = add_image(store, project, "aa")
     annotations.save(store, image_id, [triangle()], base_rev=0, state=ImageState.DONE)
@@ -146,9 +146,20 @@ def test_a_deleted_image_takes_its_labels_along_and_leaves_its_files(store: Stor
 
     with pytest.raises(NotFound):
         images.get(store, image_id)
-    with store.read() as connection, pytest.raises(NotFound):
-        annotations.read(connection, image_id, 1)
-    assert store.blobs.exists(images.photo_key("aa", "original"))
+    with pytest.raises(NotFound):
+        annotations.save(store, image_id, [], base_rev=1, state=ImageState.DONE)
+    assert images.by_sha256(store, project.id, ["aa"]) == {}
+    read = versions.read_item(store, VersionItem(image_id, "aa", 1, "train"))
+    assert (read.data, len(read.annotations)) == (b"original", 1)
+
+
+def test_a_deleted_photo_can_come_again_as_a_new_image(store: Store, project: Project) -> None:
+    first = add_image(store, project, "aa")
+    images.delete(store, [first])
+
+    second = add_image(store, project, "aa")
+
+    assert [image.id for image in images.list_page(store, project.id, ImageFilter())] == [second]
 
 
 def test_the_files_of_a_photo_are_kept_once(store: Store) -> None:

@@ -19,7 +19,6 @@ from core.training.dataset import (
     network_labels,
     prepare_cache,
     prepare_data,
-    select_items,
     truth_of,
 )
 
@@ -118,17 +117,6 @@ def test_a_disk_that_refuses_is_a_sentence(data: TrainingData, tmp_path: Path) -
         prepare_cache(
             blocked, CacheSource("h", 64, {}, data.read_item), data.train.items, lambda done, total: None
         )
-
-
-def test_some_images_are_chosen_by_the_seed_and_stay_in_order(version: DataVersion) -> None:
-    items = version.items
-
-    assert select_items(items, 0, seed=1) == items
-    assert select_items(items, 99, seed=1) == items
-    chosen = select_items(items, 3, seed=1)
-    assert len(chosen) == 3 and chosen == tuple(item for item in items if item in chosen)
-    assert chosen == select_items(items, 3, seed=1)
-    assert {select_items(items, 3, seed=seed) for seed in range(9)} != {chosen}
 
 
 def test_too_few_images_are_refused_with_their_numbers(

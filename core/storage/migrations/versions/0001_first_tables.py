@@ -77,15 +77,22 @@ def upgrade() -> None:
         sa.Column("rev", sa.Integer(), nullable=False),
         sa.Column("category_ids", sa.JSON(), nullable=False),
         sa.Column("annotation_count", sa.Integer(), nullable=False),
+        sa.Column("is_deleted", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id"], ["project.id"], name=op.f("fk_image_project_id_project"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_image")),
-        sa.UniqueConstraint("project_id", "sha256", name=op.f("uq_image_project_id_sha256")),
     )
     with op.batch_alter_table("image", schema=None) as batch_op:
         batch_op.create_index("ix_image_project_id_state", ["project_id", "state"], unique=False)
+        batch_op.create_index(
+            "uq_image_project_id_sha256_live",
+            ["project_id", "sha256"],
+            unique=True,
+            sqlite_where=sa.text("NOT is_deleted"),
+            postgresql_where=sa.text("NOT is_deleted"),
+        )
 
     op.create_table(
         "job",
@@ -241,6 +248,11 @@ def downgrade() -> None:
 
     op.drop_table("job")
     with op.batch_alter_table("image", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_image_project_id_sha256_live",
+            sqlite_where=sa.text("NOT is_deleted"),
+            postgresql_where=sa.text("NOT is_deleted"),
+        )
         batch_op.drop_index("ix_image_project_id_state")
 
     op.drop_table("image")
