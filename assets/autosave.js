@@ -3,7 +3,8 @@
  *
  * Statuses: `idle` (nothing changed), `saving`, `saved`, `retrying` (network, server or disk),
  * `conflict` (somebody else saved first), `expired` (the signed link), `refused` (the server will
- * never take this). Unsent work is kept in `storage` until the server has it.
+ * never take this; `isGone` when it has the photo no more). Unsent work is kept in `storage` until the
+ * server has it.
  */
 
 import { areSame } from "./annotations.js";
@@ -18,6 +19,7 @@ export class Saver {
   #sending = null;
   #next = null;
   #failed = null;
+  #unanswered = []; // sent on this `rev`, answer lost: the server may hold any one of them
   #timer = null;
   #delay = FIRST_DELAY_MS;
   #waiting = [];
@@ -36,6 +38,7 @@ export class Saver {
     this.message = "";
     this.savedAt = null;
     this.conflict = null;
+    this.isGone = false;
     this.#env = env;
   }
 
@@ -107,6 +110,13 @@ export class Saver {
     this.#forgetDraft();
   }
 
+  /** Let go of what the server refused. */
+  giveUp() {
+    if (this.status !== "refused") return;
+    this.#failed = null;
+    this.#forgetDraft();
+  }
+
   /** Build on a newer revision; only while there is nothing of ours to lose. */
   adopt(rev) {
     if (this.isClean) this.rev = Math.max(this.rev, rev);
@@ -166,6 +176,7 @@ export class Saver {
   }
 
   #read(content, status, answer) {
+    this.isGone = status === 404;
     if (status === 200) return this.#saved(answer);
     this.#failed = this.#next ? null : content;
     if (status === 409) return this.#collided(content, answer);
@@ -174,12 +185,14 @@ export class Saver {
       this.#stop("refused", answer.message ?? "The server refused these labels.");
       return this.#sendNext();
     }
+    if (this.#unanswered.at(-1) !== content) this.#unanswered.push(content);
     this.#retryLater(answer.message);
   }
 
   #saved(answer) {
     this.rev = answer.rev;
     this.savedAt = answer.saved_at ?? null;
+    this.#unanswered = [];
     this.#delay = FIRST_DELAY_MS;
     if (this.#next) {
       this.#keepDraft(this.#next);
@@ -192,10 +205,18 @@ export class Saver {
   }
 
   #collided(content, theirs) {
-    if (areSame(theirs.annotations ?? [], content.annotations) && theirs.state === content.state) {
+    const isOnServer = ({ annotations, state }) =>
+      theirs.state === state && areSame(theirs.annotations ?? [], annotations);
+    if (isOnServer(content)) {
       this.#failed = null; // our own request arrived, only its answer was lost
       return this.#saved(theirs);
     }
+    if (this.#unanswered.some(isOnServer)) {
+      this.#next ??= content; // an earlier one of ours arrived: this one goes on top of it
+      this.#failed = null;
+      return this.#saved(theirs);
+    }
+    this.#unanswered = [];
     this.conflict = theirs;
     this.#stop("conflict", theirs.message ?? "");
     this.#env.onConflict?.(theirs, this);

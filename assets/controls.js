@@ -213,9 +213,10 @@ export class Controls {
   }
 
   /** Ask something that blocks saving: `choices` are `[label, action, testid]`; null closes. */
-  ask(text, choices = []) {
+  ask(text, choices = [], topic = "") {
     const { banner } = this.#refs;
     banner.hidden = text === null;
+    banner.dataset.topic = topic;
     if (text === null) return;
     const buttons = choices.map(([label, action, testid], i) =>
       make("button", {
@@ -225,6 +226,11 @@ export class Controls {
     banner.replaceChildren(make("p", {}, text), make("div", {}, ...buttons));
   }
 
+  /** Take back what was asked on a topic that is settled. */
+  withdraw(topic) {
+    if (this.#refs.banner.dataset.topic === topic) this.ask(null);
+  }
+
   loading(text) {
     this.#refs.loading.textContent = text ?? "";
     this.#refs.loading.hidden = !text;
@@ -232,17 +238,21 @@ export class Controls {
 
   /** Bring everything up to date; parts whose `state` did not change stay untouched. */
   update(state) {
-    this.#part("image", [state.image, state.position, state.hasPrevious, state.hasNext, state.isReadonly], () => this.#showImage(state));
-    this.#part("tool", [state.tool, state.isDrawing, state.isReadonly], () => this.#showTool(state));
+    const { image, annotations, categories } = state;
+    const where = [image, state.position, state.hasPrevious, state.hasNext];
+    const saving = [state.saveStatus, state.saveMessage, state.savedAt, state.imageState];
+    this.#part("image", where, () => this.#showImage(state));
+    this.#part("tool", [state.tool, state.isDrawing], () => this.#showTool(state));
     this.#part("history", [state.canUndo, state.canRedo], () => {
       this.#refs.undo.disabled = !state.canUndo;
       this.#refs.redo.disabled = !state.canRedo;
     });
     this.#part("dock", [state.size, state.sizeSlider, state.opacity, state.isHidden], () => this.#showDock(state));
     this.#part("zoom", [state.zoom], () => (this.#refs.zoom.textContent = `${state.zoom} %`));
-    this.#part("save", [state.saveStatus, state.saveMessage, state.savedAt, state.isReadonly, state.imageState], () => this.#showSave(state));
-    this.#part("palette", [state.categories, state.categoryId, state.isReadonly], () => this.#showPalette(state));
-    this.#part("objects", [state.annotations, state.selectedId, state.hidden, state.categories, state.isReadonly], () => this.#showObjects(state));
+    this.#part("save", saving, () => this.#showSave(state));
+    this.#part("palette", [categories, state.categoryId], () => this.#showPalette(state));
+    const listed = [annotations, state.selectedId, state.hidden, categories];
+    this.#part("objects", listed, () => this.#showObjects(state));
   }
 
   #part(name, values, show) {
@@ -252,20 +262,17 @@ export class Controls {
     show();
   }
 
-  #showImage({ image, position, hasPrevious, hasNext, isReadonly }) {
-    const { name, position: where, previous, next, done, noDamage } = this.#refs;
+  #showImage({ image, position, hasPrevious, hasNext }) {
+    const { name, position: where, previous, next } = this.#refs;
     name.textContent = name.title = image.name;
     where.textContent = position;
     previous.disabled = !hasPrevious;
     next.disabled = !hasNext;
-    done.hidden = isReadonly;
-    noDamage.classList.toggle("off", isReadonly);
   }
 
-  #showTool({ tool, isDrawing, isReadonly }) {
+  #showTool({ tool, isDrawing }) {
     TOOLS.forEach(({ name }, i) => {
       this.#refs.tools[i].setAttribute("aria-pressed", String(name === tool));
-      this.#refs.tools[i].disabled = isReadonly && name !== "select";
     });
     this.#refs.draft.hidden = !isDrawing;
     this.#refs.sizeBox.hidden = tool !== "brush" && tool !== "eraser";
@@ -280,17 +287,17 @@ export class Controls {
     refs.hide.innerHTML = icon(isHidden ? "eyeOff" : "eye");
   }
 
-  #showSave({ saveStatus, saveMessage, savedAt, isReadonly, imageState }) {
+  #showSave({ saveStatus, saveMessage, savedAt, imageState }) {
     const { save, state } = this.#refs;
     const words = saveStatus === "saved" ? `Saved ${clockTime(savedAt)}` : SAVE_WORDS[saveStatus];
-    save.textContent = isReadonly ? "View only" : words;
+    save.textContent = words;
     save.title = saveMessage || words;
     save.dataset.status = saveStatus;
     state.textContent = STATE_WORDS[imageState] ?? imageState;
     state.dataset.state = imageState;
   }
 
-  #showPalette({ categories, categoryId, isReadonly }) {
+  #showPalette({ categories, categoryId }) {
     const rows = categories.map((category, i) => {
       const isActive = category.category_id === categoryId;
       const key = i < 9 ? make("kbd", {}, String(i + 1)) : "";
@@ -299,7 +306,6 @@ export class Controls {
         {
           type: "button", class: "category", role: "radio", "aria-checked": String(isActive), title: category.name,
           "data-testid": `category-${category.category_id}`, onclick: () => this.act.chooseCategory(category.category_id),
-          disabled: isReadonly ? "" : null,
         },
         chip(category.color), make("span", { class: "label" }, category.name), key,
       );
@@ -308,7 +314,7 @@ export class Controls {
     this.#refs.palette.replaceChildren(...(rows.length > 0 ? rows : [empty]));
   }
 
-  #showObjects({ annotations, selectedId, hidden, categories, areaOf, isReadonly }) {
+  #showObjects({ annotations, selectedId, hidden, categories, areaOf }) {
     const refs = this.#refs;
     const names = new Map(categories.map((category) => [category.category_id, category]));
     refs.count.textContent = String(annotations.length);
@@ -330,14 +336,11 @@ export class Controls {
         onclick: () => this.act.toggleObject(annotation.id),
       });
       const trash = iconButton("trash", {
-        title: "Delete", testid: "object-delete", disabled: isReadonly ? "" : null,
-        onclick: () => this.act.remove(annotation.id),
+        title: "Delete", testid: "object-delete", onclick: () => this.act.remove(annotation.id),
       });
       return make("li", { class: isHidden ? "off" : "", "data-testid": "object" }, select, eye, trash);
     });
-    const empty = make("li", {
-      class: "empty",
-    }, isReadonly ? "Nothing is marked." : "Nothing is marked yet. Draw with the polygon or the brush.");
+    const empty = make("li", { class: "empty" }, "Nothing is marked yet. Draw with the polygon or the brush.");
     refs.objects.replaceChildren(...(rows.length > 0 ? rows.reverse() : [empty]));
   }
 }

@@ -1,6 +1,7 @@
 // A grid of thumbnails: click opens a photo, the box in its corner selects it.
-// Data: {tiles: [{id, url, name, badge, tone, colors, caption}], selected: [ids], can_select}.
-// Out: trigger "open" (an id), state "selected" (ids).
+// Data: {tiles: [{id, url, name, badge, tone, colors}], version, selected: [ids]}.
+// Out: trigger "open" (an id), state "selected" ({version, ids}). The boxes are the truth; `selected`
+// counts only for a new grid or a new version, by which the page clears or sets the selection.
 
 const STYLE = `
   :host { display: block; }
@@ -34,39 +35,77 @@ const STYLE = `
 const instances = new WeakMap();
 
 export function mount({ data, parentElement, setStateValue, setTriggerValue }) {
-  let instance = instances.get(parentElement);
-  if (!instance) {
-    parentElement.replaceChildren();
-    const style = document.createElement("style");
-    style.textContent = STYLE;
-    const grid = document.createElement("div");
-    grid.className = "grid";
-    grid.dataset.testid = "gallery";
-    parentElement.append(style, grid);
-    instance = { grid, shown: "", selected: new Set() };
-    instances.set(parentElement, instance);
+  let gallery = instances.get(parentElement);
+  if (!gallery) {
+    gallery = new Gallery(parentElement);
+    instances.set(parentElement, gallery);
   }
-  const key = JSON.stringify(data);
-  if (instance.shown === key) return;
-  instance.shown = key;
-  const ids = new Set(data.tiles.map((tile) => tile.id));
-  instance.selected = new Set((data.selected ?? []).filter((id) => ids.has(id)));
-  instance.grid.replaceChildren(
-    ...data.tiles.map((tile) => drawTile(tile, data, instance, setStateValue, setTriggerValue)),
-  );
+  gallery.update(data, setStateValue, setTriggerValue);
 }
 
 export function unmount(parentElement) {
   instances.delete(parentElement);
 }
 
-function drawTile(tile, data, instance, setStateValue, setTriggerValue) {
-  const box = element("div", "tile");
+class Gallery {
+  #grid = element("div", "grid");
+  #tiles = new Map();
+  #selected = new Set();
+  #version = null;
+
+  constructor(host) {
+    const style = document.createElement("style");
+    style.textContent = STYLE;
+    this.#grid.dataset.testid = "gallery";
+    host.replaceChildren(style, this.#grid);
+  }
+
+  update({ tiles, version, selected }, setStateValue, setTriggerValue) {
+    this.send = () => setStateValue("selected", { version: this.#version, ids: [...this.#selected] });
+    this.open = (id) => setTriggerValue("open", id);
+    this.#drawTiles(tiles);
+    if (version !== this.#version) {
+      this.#version = version;
+      this.#selected = new Set(selected);
+    }
+    const isAllShown = [...this.#selected].every((id) => this.#tiles.has(id));
+    if (!isAllShown) {
+      this.#selected = new Set([...this.#selected].filter((id) => this.#tiles.has(id)));
+      this.send();
+    }
+    for (const [id, { box }] of this.#tiles) box.checked = this.#selected.has(id);
+  }
+
+  /** Tiles that did not change stay as they are: their photos do not flicker, their boxes keep the focus. */
+  #drawTiles(tiles) {
+    const known = this.#tiles;
+    this.#tiles = new Map(tiles.map((tile) => [tile.id, this.#tile(tile, known.get(tile.id))]));
+    const nodes = [...this.#tiles.values()].map(({ node }) => node);
+    const isSame = nodes.length === this.#grid.children.length && nodes.every((n, i) => n === this.#grid.children[i]);
+    if (!isSame) this.#grid.replaceChildren(...nodes);
+  }
+
+  #tile(tile, known) {
+    const content = JSON.stringify(tile);
+    if (known?.content === content) return known;
+    const node = element("div", "tile");
+    const { label, box } = drawPick(tile);
+    box.addEventListener("change", () => {
+      if (box.checked) this.#selected.add(tile.id);
+      else this.#selected.delete(tile.id);
+      this.send();
+    });
+    node.append(drawOpen(tile, () => this.open(tile.id)), label);
+    return { content, node, box };
+  }
+}
+
+function drawOpen(tile, onclick) {
   const open = element("button", "open");
   open.type = "button";
   open.title = tile.name;
   open.setAttribute("aria-label", `Open ${tile.name}, ${tile.badge}`);
-  open.addEventListener("click", () => setTriggerValue("open", tile.id));
+  open.addEventListener("click", onclick);
   const image = document.createElement("img");
   image.loading = "lazy";
   image.decoding = "async";
@@ -87,24 +126,16 @@ function drawTile(tile, data, instance, setStateValue, setTriggerValue) {
   }
   text.append(name, row);
   open.append(image, text);
-  box.append(open);
-  if (data.can_select) box.append(drawPick(tile, instance, setStateValue));
-  return box;
+  return open;
 }
 
-function drawPick(tile, instance, setStateValue) {
+function drawPick(tile) {
   const label = element("label", "pick");
-  const input = document.createElement("input");
-  input.type = "checkbox";
-  input.checked = instance.selected.has(tile.id);
-  input.setAttribute("aria-label", `Select ${tile.name}`);
-  input.addEventListener("change", () => {
-    if (input.checked) instance.selected.add(tile.id);
-    else instance.selected.delete(tile.id);
-    setStateValue("selected", [...instance.selected]);
-  });
-  label.append(input);
-  return label;
+  const box = document.createElement("input");
+  box.type = "checkbox";
+  box.setAttribute("aria-label", `Select ${tile.name}`);
+  label.append(box);
+  return { label, box };
 }
 
 function element(name, className) {

@@ -99,7 +99,7 @@ class Labeler {
     else if (isNewer) this.#takeLabels(data.annotations, data.state);
     this.saver.adopt(data.rev);
     this.saver.renew(address(data.save_url));
-    this.category = this.data.categories.find(({ category_id }) => category_id === this.categoryId) ?? data.categories[0] ?? null;
+    this.category = this.#categoryOf(this.categoryId) ?? data.categories[0] ?? null;
     this.redraw();
   }
 
@@ -113,17 +113,22 @@ class Labeler {
     this.saver = new Saver(
       { imageId: data.image.id, rev: data.rev, url: address(data.save_url) },
       saverSurroundings({
-        onStatus: () => this.redraw(),
+        onStatus: (saver) => this.#followSaving(saver),
         onConflict: (theirs, saver) => saver === this.saver && openQuestions(this).conflict(theirs),
       }),
     );
     this.hidden = new Set();
-    if (data.readonly) this.tool = "select";
     this.brushRadius ??= Math.max(4, Math.round(Math.min(data.image.width, data.image.height) / 80));
     this.#takeLabels(data.annotations, data.state);
     this.stage.open(data.image, data.preload, (path) => address(path));
     openQuestions(this).draft(data.rev);
     this.#focusIfFree();
+  }
+
+  #followSaving(saver) {
+    this.redraw();
+    if (saver === this.saver && saver.status === "refused") openQuestions(this).refused();
+    else if (saver === this.saver) openQuestions(this).settled();
   }
 
   /** Keys work at once, but nobody is pulled out of a field. */
@@ -159,10 +164,6 @@ class Labeler {
     return this.stage.view;
   }
 
-  get isReadonly() {
-    return Boolean(this.data.readonly);
-  }
-
   get author() {
     return this.data.author ?? "";
   }
@@ -181,20 +182,22 @@ class Labeler {
   }
 
   colorOf({ category_id }) {
-    return this.data.categories.find((category) => category.category_id === category_id)?.color ?? "#808080";
+    return this.#categoryOf(category_id)?.color ?? "#808080";
+  }
+
+  #categoryOf(categoryId) {
+    return this.data.categories.find(({ category_id }) => category_id === categoryId);
   }
 
   /** Whether something new may be drawn now; says why not. */
   canAdd() {
-    if (this.isReadonly) this.hint("This photo can only be looked at.");
-    else if (!this.category) this.hint("Add a category to the project first.");
+    if (!this.category) this.hint("Add a category to the project first.");
     if (this.isHidden) this.toggleHidden();
-    return !this.isReadonly && this.category !== null;
+    return this.category !== null;
   }
 
   /** One step: shown, undoable, and on its way to the server. */
   commit(annotations, { select, drawn } = {}) {
-    if (this.isReadonly) return;
     this.#leaving = null;
     this.history = histories.record(this.history, annotations);
     if (select !== undefined) this.selectedId = select;
@@ -210,7 +213,6 @@ class Labeler {
   }
 
   remove(id) {
-    if (this.isReadonly) return;
     this.commit(without(this.annotations, id), id === this.selectedId ? { select: null } : {});
   }
 
@@ -245,7 +247,7 @@ class Labeler {
   }
 
   #travel(history) {
-    if (history === this.history || this.isReadonly) return;
+    if (history === this.history) return;
     this.#leaving = null;
     this.history = history;
     this.#save();
@@ -261,7 +263,7 @@ class Labeler {
   reveal(id) {
     this.hidden = new Set([...this.hidden].filter((hidden) => hidden !== id));
     this.isHidden = false;
-    if (!this.isReadonly) this.setTool("select");
+    this.setTool("select");
     this.select(id);
     this.stage.reveal(boxOf(this.selected));
   }
@@ -269,7 +271,7 @@ class Labeler {
   chooseCategory(categoryId) {
     this.#activateCategory(categoryId);
     const selected = this.selected;
-    if (selected && selected.category_id !== categoryId && !this.isReadonly) {
+    if (selected && selected.category_id !== categoryId) {
       this.commit(replaced(this.annotations, { ...selected, category_id: categoryId }));
     }
     this.redraw();
@@ -277,11 +279,10 @@ class Labeler {
 
   #activateCategory(categoryId) {
     this.categoryId = categoryId;
-    this.category = this.data.categories.find(({ category_id }) => category_id === categoryId) ?? this.category;
+    this.category = this.#categoryOf(categoryId) ?? this.category;
   }
 
   setTool(name) {
-    if (this.isReadonly && name !== "select") return;
     if (name !== this.tool) this.activeTool.leave?.();
     if (name === "polygon") this.selectedId = null; // its keys choose for the next object
     if (name === "select" && !this.selected) this.selectedId = this.#lastDrawn;
@@ -349,14 +350,15 @@ class Labeler {
   }
 
   noDamage() {
-    if (this.annotations.length > 0 || this.isReadonly) return;
-    this.navigate("done_next");
+    if (this.annotations.length === 0) this.navigate("done_next");
   }
 
-  /** Save what is pending, then tell the page; a new edit in the meantime cancels it. */
+  /** Save what is pending (unless the photo is gone), then tell the page; a new edit cancels it. */
   async navigate(to) {
-    if (to === "done_next" && this.isReadonly) return this.navigate("next");
-    if (this.#leaving || (to === "next" && !this.data.has_next) || (to === "previous" && !this.data.has_previous)) return;
+    const { isGone } = this.saver;
+    if (isGone && to === "done_next") return this.navigate("next");
+    const isAtEnd = (to === "next" && !this.data.has_next) || (to === "previous" && !this.data.has_previous);
+    if (this.#leaving || isAtEnd) return;
     if (this.activeTool.isDrawing) return this.hint("Finish the polygon first (Enter), or cancel it (Esc).");
     const leaving = {};
     this.#leaving = leaving;
@@ -364,12 +366,15 @@ class Labeler {
       this.imageState = "done";
       this.saver.change({ annotations: this.annotations, state: "done" });
     }
-    const isSaved = await this.saver.flush();
+    const isSaved = isGone || (await this.saver.flush());
     if (this.#leaving !== leaving) return;
-    if (!isSaved) {
-      this.#leaving = null;
-      return this.hint("The last changes are not saved yet.");
-    }
+    if (isSaved) return this.#sendNavigation(to, leaving);
+    this.#leaving = null;
+    if (this.saver.status === "refused") openQuestions(this).leave(to);
+    else this.hint("The last changes are not saved yet.");
+  }
+
+  #sendNavigation(to, leaving) {
     this.sendEvent("navigate", { to, image_id: this.image.id, rev: this.saver.rev });
     setTimeout(() => this.#leaving === leaving && (this.#leaving = null), NAVIGATION_MS);
   }

@@ -3,6 +3,8 @@
 import { areSame } from "./annotations.js";
 import { clockTime } from "./controls.js";
 
+const REFUSED = "refused";
+
 export function openQuestions(labeler) {
   const { controls, saver } = labeler;
 
@@ -48,5 +50,36 @@ export function openQuestions(labeler) {
     ]);
   }
 
-  return { conflict, draft };
+  /** The server will never take the last change. */
+  function refused() {
+    if (!saver.isGone) return labeler.hint(saver.message);
+    const { has_next: hasNext, has_previous: hasPrevious } = labeler.data;
+    const next = ["Next photo", () => labeler.navigate("next"), "leave-next"];
+    const previous = ["Previous photo", () => labeler.navigate("previous"), "leave-previous"];
+    const ways = [...(hasNext ? [next] : []), ...(hasPrevious ? [previous] : [])];
+    controls.ask(`${saver.message} What you draw on it cannot be saved.`, ways, REFUSED);
+  }
+
+  /** The user wants to leave a photo whose last change was refused. */
+  function leave(to) {
+    if (saver.isGone) return; // told just now; who asks again may go
+    const goOn = () => {
+      saver.giveUp();
+      controls.withdraw(REFUSED);
+      labeler.navigate(to === "done_next" ? "next" : to);
+    };
+    const stay = () => {
+      controls.withdraw(REFUSED);
+      labeler.focus();
+    };
+    const text = `This photo's last change was refused: ${saver.message} Go on without it?`;
+    controls.ask(text, [["Go on without it", goOn, "go-on"], ["Stay", stay, "stay"]], REFUSED);
+  }
+
+  /** The server takes labels again, or is asked to. */
+  function settled() {
+    controls.withdraw(REFUSED);
+  }
+
+  return { conflict, draft, refused, leave, settled };
 }

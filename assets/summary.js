@@ -22,7 +22,6 @@ export function summaryOf(labeler) {
     position: data.position,
     hasPrevious: data.has_previous,
     hasNext: data.has_next,
-    isReadonly: labeler.isReadonly,
     tool: labeler.tool,
     isDrawing,
     canUndo: canUndo(labeler.history) || isDrawing,

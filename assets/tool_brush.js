@@ -15,7 +15,7 @@ export class BrushTool {
   }
 
   down(point) {
-    if (this.isEraser ? this.app.isReadonly : !this.app.canAdd()) return;
+    if (!this.isEraser && !this.app.canAdd()) return;
     this.#stroke = { points: [point.image], target: this.#targetAt(point) };
     this.#show();
   }

@@ -26,7 +26,6 @@ export class SelectTool {
 
   down(point) {
     const selected = this.app.selected;
-    if (this.app.isReadonly) return this.#pick(point) ? undefined : "pan";
     const reach = (HANDLE_REACH + point.reach - 4) / this.app.view.scale;
     const vertex = selected && vertexAt(selected, point.image, reach);
     if (vertex && (point.alt || point.shift)) return this.#deleteVertex(vertex);
@@ -108,7 +107,7 @@ export class SelectTool {
   }
 
   hover(point) {
-    const selected = this.app.isReadonly ? null : this.app.selected;
+    const { selected } = this.app;
     const reach = HANDLE_REACH / this.app.view.scale;
     const vertex = point && selected && vertexAt(selected, point.image, reach);
     const edge = point && selected && !vertex && !this.#drag && edgeAt(selected, point.image, reach * 0.7);
@@ -132,7 +131,7 @@ export class SelectTool {
       this.clickedNothing();
       return true;
     }
-    if ((name !== "Delete" && name !== "Backspace") || !this.app.selected || this.app.isReadonly) return false;
+    if ((name !== "Delete" && name !== "Backspace") || !this.app.selected) return false;
     const op = this.#vertex && this.app.selected.ops[this.#vertex.opIndex];
     if (op?.points?.[this.#vertex.index]) this.#deleteVertex(this.#vertex);
     else this.app.remove(this.app.selected.id);
@@ -145,7 +144,7 @@ export class SelectTool {
 
   draw(context) {
     const shown = this.app.live?.annotation ?? this.app.selected;
-    if (!shown || this.app.isReadonly || this.app.live?.offset) return;
+    if (!shown || this.app.live?.offset) return;
     const { width, height } = context.canvas;
     for (const [opIndex, op] of shown.ops.entries()) {
       if (op.kind !== "polygon") continue;

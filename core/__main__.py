@@ -168,7 +168,7 @@ def predict(
         try:
             data = reports.read_photo(photo)
             found = prediction.predict_photo(store, wanted, number, str(photo), data)
-            results.append(prediction.write_files(found, data, folder, stem))
+            results.append(prediction.write_files(store, found, folder, stem))
         except FormatError as error:
             failures += 1
             _say(f"{photo}: {error}")

@@ -21,8 +21,13 @@ if not runs:
     st.stop()
 
 chosen = st.multiselect(
-    "Runs", list(runs), default=list(runs)[:1], format_func=lambda run_id: runs[run_id].name, max_selections=8
-)  # fmt: skip
+    "Runs",
+    list(runs),
+    default=list(runs)[:1],
+    format_func=lambda run_id: runs[run_id].name,
+    max_selections=8,
+    key=f"curves_{project.id}",
+)
 if not chosen:
     st.info("Choose at least one run.", icon=":material/info:")
     st.stop()

@@ -9,7 +9,7 @@ from core.services.home import Store, open_home
 from pages.components.jobs import follow_job
 from pages.components.shell import PROJECT, class_chip, open_project, shown_errors
 
-SAMPLE_JOB = "sample_job"
+SAMPLE_JOB = "sample_job_"  # and the project's id
 
 store = open_home()
 
@@ -22,7 +22,7 @@ def start_sample() -> None:
         st.session_state["start_error"] = str(error)
         return
     open_project(project.id)
-    st.session_state[SAMPLE_JOB] = job.id
+    st.session_state[SAMPLE_JOB + project.id] = job.id
 
 
 def start_own() -> None:
@@ -110,8 +110,8 @@ if project_id is None:
 else:
     project = projects.get(store, project_id)
     st.title(project.name, anchor=False)
-    if job_id := st.session_state.get(SAMPLE_JOB):
-        follow_job(store, job_id, SAMPLE_JOB, "Drawing the sample project")
+    if job_id := st.session_state.get(SAMPLE_JOB + project.id):
+        follow_job(store, job_id, SAMPLE_JOB + project.id, "Drawing the sample project")
     with shown_errors():
         draw_overview(store, project)
     with st.expander("New project", icon=":material/add:"):

@@ -15,13 +15,13 @@ from pages.components.gallery import gallery
 from pages.components.jobs import follow_job
 from pages.components.shell import current_project, empty_state, shown_errors
 
-IMPORT_JOB = "import_job"
 PAGE_SIZE = 60
 STATES = {"unlabelled": "Unlabelled", "in_progress": "In progress", "done": "Done"}
 TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "tif", "tiff", "bmp", "mpo", "gif", "zip", "json"]
 
 store = open_home()
 project = current_project()
+IMPORT_JOB = f"import_job_{project.id}"
 
 
 @st.dialog("Import photos and labels", width="medium")

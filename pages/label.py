@@ -2,13 +2,12 @@
 
 import streamlit as st
 
-from core.domain.errors import NotFound
 from core.domain.images import ImageFilter, Project
-from core.domain.labels import ImageState
+from core.domain.labels import Category, ImageState
 from core.services import labelling, projects
 from core.services.home import open_home
 from pages.components.labeler import LabelerImage, labeler
-from pages.components.shell import author, current_project, empty_state, shown_errors
+from pages.components.shell import author, current_project, empty_state, rerun_part, shown_errors
 
 IMAGE = "label_image"
 SHOW = {
@@ -23,34 +22,45 @@ project = current_project()
 
 
 def queue_of(project: Project, show: str) -> list[str]:
-    """List the photos to walk through; the one on screen stays in it although it was just finished."""
+    """List the photos to walk through."""
     state = {"todo": ImageState.UNLABELLED, "in_progress": ImageState.IN_PROGRESS, "done": ImageState.DONE}
     return labelling.queue(store, project.id, ImageFilter(state=state.get(show)))
 
 
 def draw_classes(project: Project) -> None:
-    """Add, rename and recolour classes."""
-    with st.form("add_class", border=False, clear_on_submit=True):
+    """Add, rename and recolour classes; nothing changes before its button is pressed."""
+    with st.form(f"add_class_{project.id}", border=False, clear_on_submit=True):
         name = st.text_input("New class", placeholder="scratch", max_chars=80)
         if st.form_submit_button("Add class") and name.strip():
-            projects.add_category(store, project.id, name)
-            st.rerun()
-    for category in project.categories:
-        color, text = st.columns([1, 5], vertical_alignment="bottom")
-        chosen = color.color_picker("Colour", category.color, key=f"color_{category.category_id}")
-        renamed = text.text_input("Name", category.name, key=f"name_{category.category_id}", max_chars=80)
-        if (renamed.strip() and renamed != category.name) or chosen.upper() != category.color.upper():
             with shown_errors():
-                changed = type(category)(category.category_id, renamed.strip(), chosen)
-                projects.change_category(store, project.id, changed)
+                projects.add_category(store, project.id, name)
                 st.rerun()
+    if project.categories:
+        with st.form(f"change_classes_{project.id}", border=False), shown_errors():
+            wanted = [draw_class(project.id, category) for category in project.categories]
+            if st.form_submit_button("Save changes"):
+                for category in wanted:
+                    if category not in project.categories:
+                        projects.change_category(store, project.id, category)
+                st.rerun()
+
+
+def draw_class(project_id: str, category: Category) -> Category:
+    """Draw one class to edit; give it as the form has it."""
+    key = f"{project_id}_{category}"  # a change made elsewhere makes a new widget with the new value
+    color, name = st.columns([1, 5], vertical_alignment="bottom")
+    return Category(
+        category.category_id,
+        name.text_input("Name", category.name, key=f"name_{key}", max_chars=80).strip(),
+        color.color_picker("Colour", category.color, key=f"color_{key}"),
+    )
 
 
 def draw_canvas(project: Project, ids: list[str], image_id: str) -> None:
     """Draw the canvas for one photo and follow its wish to go to another."""
     before, after = labelling.neighbours(ids, image_id)
     shown = labelling.open_image(store, image_id, author=author())
-    following = labelling.open_image(store, after) if after else None
+    following = labelling.full_link(store, after) if after else None
     event = labeler(
         key=f"labeler_{project.id}",
         image=LabelerImage(
@@ -61,7 +71,7 @@ def draw_canvas(project: Project, ids: list[str], image_id: str) -> None:
         annotations=shown.annotations.annotations,
         categories=project.categories,
         save_url=shown.save_link,
-        preload=[following.full_link] if following else [],
+        preload=[following] if following else [],
         position=f"{ids.index(image_id) + 1} / {len(ids)}",
         has_previous=before is not None,
         has_next=after is not None,
@@ -75,10 +85,9 @@ def draw_canvas(project: Project, ids: list[str], image_id: str) -> None:
         return
     st.session_state[IMAGE] = target
     st.query_params["image"] = target
-    st.rerun(scope="fragment")
+    rerun_part()
 
 
-wanted = st.query_params.get("image") or st.session_state.get(IMAGE)
 with st.container(horizontal=True, vertical_alignment="center"):
     st.title("Label", anchor=False)
     show = st.segmented_control(
@@ -106,29 +115,18 @@ if not project.categories:
 
 
 @st.fragment
-def canvas() -> None:
-    """Keep the list while the visitor walks through it: a photo that is done now stays in its place."""
-    key = (project.id, show)
-    if st.session_state.get("label_queue_key") != key:
-        st.session_state["label_queue_key"] = key
-        st.session_state["label_queue"] = queue_of(project, show or "all")
-    ids = st.session_state["label_queue"]
-    image_id = st.session_state.get(IMAGE) or wanted or labelling.first_to_do(store, project.id)
-    if image_id not in ids and image_id and show in (None, "all"):
-        ids = st.session_state["label_queue"] = queue_of(project, "all")
+def canvas(ids: list[str]) -> None:
+    """Walk through the list as it was when the page was drawn: a photo done meanwhile keeps its place."""
+    ids = labelling.still_there(store, project.id, ids)
     if not ids:
         empty_state(
             "Nothing to do here", f"No photo is in “{SHOW[show or 'all']}”.", ":material/check_circle:"
         )
         return
-    try:
-        draw_canvas(project, ids, image_id if image_id in ids else ids[0])
-    except NotFound as error:
-        st.session_state.pop("label_queue_key")
-        st.session_state.pop(IMAGE, None)
-        st.warning(str(error))
+    image_id = st.session_state.get(IMAGE) or labelling.first_to_do(store, project.id)
+    draw_canvas(project, ids, image_id if image_id in ids else ids[0])
 
 
 if st.query_params.get("image"):
     st.session_state[IMAGE] = st.query_params["image"]
-canvas()
+canvas(queue_of(project, show or "all"))

@@ -9,30 +9,36 @@ from core.services.home import open_home
 from core.services.prediction import PhotoPrediction
 from pages.components.results import is_prepared, viewer_classes
 from pages.components.shell import author, class_chip, current_project, empty_state, shown_errors
-from pages.components.sketch import sketch_strokes
+from pages.components.sketch import ROUND, sketch_strokes
 from pages.components.viewer import ViewerEpoch, ViewerImage, viewer
 
 TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "tif", "tiff", "bmp", "mpo"]
+
+SAVED = "sketch_saved"  # (photo's SHA-256, image id) of the sketch saved last
 
 store = open_home()
 project = current_project()
 
 
-@st.cache_data(max_entries=24, show_spinner="Looking for damage…")
+@st.cache_data(max_entries=500, show_spinner="Looking for damage…")
 def predicted(_run: Run, run_id: str, epoch: int, name: str, data: bytes) -> PhotoPrediction:
     """Predict one photo, once per checkpoint."""
     return prediction.predict_photo(store, _run, epoch, name, data)
 
 
-def draw_result(found: PhotoPrediction, data: bytes) -> None:
+def draw_result(found: PhotoPrediction) -> None:
     """Show one photo with its damage, the shares and the downloads."""
     stage, side = st.columns([3, 1], gap="medium")
     with stage:
         viewer(
             key="viewer_predict",
-            image=ViewerImage(found.sha256, found.name, found.photo_link, *found.size_wh),
+            image=ViewerImage(found.sha256, found.name, prediction.link(store, found.view), *found.size_wh),
             truth_url=None,
-            epochs=[ViewerEpoch(found.epoch, found.prediction_link, found.confidence_link)],
+            epochs=[
+                ViewerEpoch(
+                    found.epoch, prediction.link(store, found.mask), prediction.link(store, found.confidence)
+                )
+            ],
             epoch=found.epoch,
             classes=viewer_classes(found.classes),
             height=460,
@@ -48,21 +54,21 @@ def draw_result(found: PhotoPrediction, data: bytes) -> None:
             st.caption("No damage found.")
         stem = found.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
         st.download_button(
-            "Mask (PNG)", lambda: prediction.mask_png(found), f"{stem}_mask.png", "image/png",
+            "Mask (PNG)", lambda: prediction.mask_png(store, found), f"{stem}_mask.png", "image/png",
             on_click="ignore", icon=":material/download:", width="stretch",
             help="At the photo's own size; a pixel's value is its class index.",
         )  # fmt: skip
         st.download_button(
-            "Overlay (JPEG)", lambda: prediction.overlay_jpeg(found, data), f"{stem}_overlay.jpg",
+            "Overlay (JPEG)", lambda: prediction.overlay_jpeg(store, found), f"{stem}_overlay.jpg",
             "image/jpeg", on_click="ignore", icon=":material/download:", width="stretch",
         )  # fmt: skip
         st.download_button(
-            "COCO json", lambda: prediction.coco_json([found]), f"{stem}_coco.json", "application/json",
-            on_click="ignore", icon=":material/download:", width="stretch",
+            "COCO json", lambda: prediction.coco_json(store, [found]), f"{stem}_coco.json",
+            "application/json", on_click="ignore", icon=":material/download:", width="stretch",
         )  # fmt: skip
 
 
-def draw_sketch(found: PhotoPrediction, data: bytes) -> None:
+def draw_sketch(found: PhotoPrediction) -> None:
     """Let the visitor mark what was missed and put it into the labelling queue."""
     box = st.expander("Mark what it missed", icon=":material/edit:", key="sketch_open", on_change="rerun")
     with box:
@@ -72,17 +78,22 @@ def draw_sketch(found: PhotoPrediction, data: bytes) -> None:
         if not known:
             st.caption("This project has no class to mark yet.")
             return
-        strokes, category_ids = sketch_strokes(found, data, list(known.values()))
+        strokes, category_ids = sketch_strokes(store, found, list(known.values()))
         if st.button("Save for labelling", disabled=not strokes, type="primary", icon=":material/save:"):
             with shown_errors():
                 image_id = prediction.save_sketch(
                     store, project.id, found, strokes, category_ids, author=author()
                 )
-                st.success("Saved as a draft; it waits in the labelling queue.", icon=":material/check:")
-                st.page_link(
-                    "pages/label.py", label="Finish it on the canvas", icon=":material/draw:",
-                    query_params={"image": image_id},
-                )  # fmt: skip
+                st.session_state[SAVED] = (found.sha256, image_id)
+                st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
+                st.rerun()
+        sha256, image_id = st.session_state.get(SAVED, ("", ""))
+        if sha256 == found.sha256:
+            st.success("Saved as a draft; it waits in the labelling queue.", icon=":material/check:")
+            st.page_link(
+                "pages/label.py", label="Finish it on the canvas", icon=":material/draw:",
+                query_params={"image": image_id},
+            )  # fmt: skip
 
 
 st.title("Predict", anchor=False)
@@ -109,15 +120,14 @@ if not files:
     )
     st.stop()
 
-results: list[tuple[PhotoPrediction, bytes]] = []
+results: list[PhotoPrediction] = []
 for file in files:
-    data = file.getvalue()
     try:
-        results.append((predicted(run, run.id, epoch, file.name, data), data))
+        results.append(predicted(run, run.id, epoch, file.name, file.getvalue()))
     except AppError as error:
         st.error(f"{file.name}: {error}", icon=":material/error:")
 if results:
-    names = [found.name for found, _ in results]
+    names = [found.name for found in results]
     at = 0
     if len(results) > 1:
         at = st.segmented_control(
@@ -127,16 +137,16 @@ if results:
             default=0,
             label_visibility="collapsed",
         )
-    draw_result(*results[at or 0])
-    draw_sketch(*results[at or 0])
+    draw_result(results[at or 0])
+    draw_sketch(results[at or 0])
     if len(results) > 1:
         st.dataframe(
-            [{"Photo": f.name, **{n: f"{s:.1%}" for n, s in f.share.items()}} for f, _ in results],
+            [{"Photo": f.name, **{n: f"{s:.1%}" for n, s in f.share.items()}} for f in results],
             hide_index=True,
         )
         st.download_button(
             "COCO json of all photos",
-            lambda: prediction.coco_json([found for found, _ in results]),
+            lambda: prediction.coco_json(store, results),
             "predictions_coco.json",
             "application/json",
             on_click="ignore",

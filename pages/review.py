@@ -8,10 +8,10 @@ from core.services.evaluation import ImageScore
 from core.services.home import open_home
 from pages.components.any_photo import any_photo_view
 from pages.components.results import figure, viewer_classes, viewer_epochs, viewer_image
-from pages.components.shell import author, current_project, empty_state, shown_errors
+from pages.components.shell import author, current_project, empty_state, rerun_part, shown_errors
 from pages.components.viewer import viewer
 
-IMAGE, EPOCH = "review_image", "review_epoch"
+IMAGE, EPOCH, ROWS = "review_image", "review_epoch", "review_rows"
 
 store = open_home()
 project = current_project()
@@ -56,7 +56,7 @@ def draw_promotion(run: Run, epoch: int) -> None:
         with shown_errors():
             evaluation.promote(store, run, epoch, author=author())
             st.toast(f"Epoch {epoch} of {run.name} is the champion.", icon=":material/trophy:")
-            st.rerun(scope="fragment")
+            rerun_part()
 
 
 def score_table(scores: list[ImageScore], image_id: str) -> str:
@@ -86,11 +86,11 @@ def score_table(scores: list[ImageScore], image_id: str) -> str:
             "False": st.column_config.NumberColumn(format="%.1f %%", help="Called damage, is none"),
         },
     )
-    rows_chosen = tuple(event.selection.rows)
-    if rows_chosen and st.session_state.get("review_rows") != rows_chosen:
-        st.session_state["review_rows"] = rows_chosen
-        return scores[rows_chosen[0]].image_id
-    return image_id
+    chosen = (run.id, tuple(event.selection.rows))
+    if st.session_state.get(ROWS) == chosen:
+        return image_id
+    st.session_state[ROWS] = chosen  # an emptied choice too, so that the same row can be chosen again
+    return scores[chosen[1][0]].image_id if chosen[1] else image_id
 
 
 @st.fragment
@@ -133,9 +133,9 @@ def validation_view() -> None:
     if event.navigate:
         step = 1 if event.navigate == "next" else -1
         st.session_state[IMAGE] = ids[max(0, min(len(ids) - 1, ids.index(image_id) + step))]
-        st.rerun(scope="fragment")
+        rerun_part()
     if event.epoch != epoch:
-        st.rerun(scope="fragment")
+        rerun_part()
 
 
 with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
@@ -146,7 +146,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", horizontal_align
     view = st.segmented_control(
         "Show", views, default=views[0], label_visibility="collapsed", key=f"view_{is_own}"
     )
-if view == "Validation photos":
+if (view or views[0]) == "Validation photos":
     validation_view()
 else:
     any_photo_view(store, project, run)

@@ -10,7 +10,7 @@ from core.services import training
 from core.services.home import open_home
 from pages.components.jobs import warn_without_worker
 from pages.components.runs import draw_progress, state_badge
-from pages.components.shell import current_project, empty_state, shown_errors
+from pages.components.shell import current_project, empty_state, rerun_part, shown_errors
 
 store = open_home()
 project = current_project()
@@ -75,11 +75,11 @@ def draw_run(run: Run, position: int | None) -> None:
             st.space("stretch")
             if not run.state.is_final and st.button("Stop", key=f"stop_{run.id}", icon=":material/stop:"):
                 training.cancel(store, run.id)
-                st.rerun(scope="fragment")
+                rerun_part()
             is_resumable = run.state in (WorkState.INTERRUPTED, WorkState.FAILED, WorkState.CANCELLED)
             if is_resumable and st.button("Resume", key=f"resume_{run.id}", icon=":material/play_arrow:"):
                 training.resume(store, run.id)
-                st.rerun(scope="fragment")
+                rerun_part()
         draw_progress(store, run)
         with st.expander("Log", icon=":material/terminal:", key=f"log_{run.id}", on_change="rerun") as log:
             if log.open:

@@ -4,11 +4,13 @@ Coordinates are image pixels with the origin at the top left pixel's corner; x g
 y downwards. The JSON form is what the database, the label canvas and the HTTP API exchange.
 """
 
+import colorsys
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Any, Literal
 
 from core.domain.errors import FormatError
@@ -43,6 +45,18 @@ PALETTE: tuple[str, ...] = (
     "#7FC97F",
     "#9ECAE1",
 )
+
+
+def unused_color(category_id: int, taken: Collection[str]) -> str:
+    """Give a colour that no other category has: the palette's own for this id if it is free.
+
+    Past the palette, hues a golden angle apart: each lies far from the ones before it.
+    """
+    first = (category_id - 1) % len(PALETTE)
+    upper = {color.upper() for color in taken}
+    hues = (number * 0.618034 % 1 for number in range(1, 10_000))
+    others = (_hex(hue) for hue in hues)
+    return next(c for c in chain(PALETTE[first:], PALETTE[:first], others) if c.upper() not in upper)
 
 
 class ImageState(StrEnum):
@@ -170,6 +184,10 @@ def annotation_from_json(value: object) -> Annotation:
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise FormatError(f"An annotation cannot be read: {error!r}.") from error
+
+
+def _hex(hue: float) -> str:
+    return "#" + "".join(f"{round(part * 255):02X}" for part in colorsys.hsv_to_rgb(hue, 0.75, 0.85))
 
 
 def _op_to_json(op: Op) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.labels import Category
-from core.formats.export import by_folder, file_names, labelled_dataset, require_folder
+from core.formats.export import WRITTEN_BY, Keep, by_folder, file_names, labelled_dataset, replaced_export
 from core.formats.segmentation import EXTENSION, encode_annotation
 from core.formats.source import SourceCategory, SourceDataset, SourceImage
 from core.imaging.masks import encode_rle_box
-from core.storage.blobs import write_atomically
 from core.storage.store import Store
 
 
@@ -24,7 +23,7 @@ def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = Tr
     """Write a project's labelled images into a folder, as ``write_dataset`` does.
 
     Raises:
-        AppError: nothing is labelled, or the folder is a file.
+        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
         StorageError: the disk is full; what was written before is complete.
     """
     write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
@@ -42,14 +41,18 @@ def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = T
     Args:
         dataset: each image with ``drawn_size_wh``; those that are not labelled are left out, since COCO
             knows no difference between them and photos without damage.
-        folder: is made if it is not there.
+        folder: is made if it is not there; an export that is there already is replaced.
         with_photos: copy the photos as well.
 
     Raises:
-        AppError: the folder is a file.
+        AppError: the folder is a file, or holds annotations from elsewhere. Nothing was written.
         StorageError: the disk is full.
     """
-    require_folder(folder)
+    with replaced_export(folder) as keep:
+        _write_documents(dataset, keep, with_photos=with_photos)
+
+
+def _write_documents(dataset: SourceDataset, keep: Keep, *, with_photos: bool) -> None:
     category_ids = _category_ids(dataset.categories)
     image_ids, annotation_ids = count(1), count(1)
     for name, images in by_folder(dataset).items():
@@ -57,16 +60,15 @@ def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = T
         if not labelled:
             continue
         document = _document(category_ids)
-        for image, file_name in zip(labelled, file_names([i.name for i in labelled]), strict=True):
-            image_id = next(image_ids)
-            shown = f"{name}/{file_name}" if name else file_name
-            document["images"].append(_image_record(image, image_id, file_name, shown))
+        for image, file_name in zip(labelled, file_names(labelled), strict=True):
+            image_id, path = next(image_ids), PurePosixPath(name, file_name)
+            document["images"].append(_image_record(image, image_id, path))
             for record in _annotation_records(image, category_ids):
                 document["annotations"].append({"id": next(annotation_ids), "image_id": image_id} | record)
             if with_photos:
-                write_atomically(folder / name / file_name, image.read())
+                keep(path, image.read())
         json_name = "_annotations.coco.json" if name else "annotations.json"
-        write_atomically(folder / name / json_name, json.dumps(document, ensure_ascii=False).encode())
+        keep(PurePosixPath(name, json_name), json.dumps(document, ensure_ascii=False).encode())
 
 
 def prediction_document(
@@ -93,7 +95,7 @@ def _document(category_ids: dict[str, int]) -> dict[str, Any]:
     created = datetime.now(UTC)
     return {
         "info": {
-            "description": "Damage masks, written by Maskwright",
+            "description": WRITTEN_BY,
             "version": "1.0",
             "year": created.year,
             "date_created": created.isoformat(timespec="seconds"),
@@ -114,11 +116,11 @@ def _category_ids(categories: Sequence[SourceCategory]) -> dict[str, int]:
     return {category.name: category.wanted_id or next(free) for category in categories}
 
 
-def _image_record(image: SourceImage, image_id: int, file_name: str, shown: str) -> dict[str, Any]:
+def _image_record(image: SourceImage, image_id: int, path: PurePosixPath) -> dict[str, Any]:
     assert image.drawn_size_wh is not None, "a COCO file states the size of each image"
     width, height = image.drawn_size_wh
-    record: dict[str, Any] = {"id": image_id, "file_name": file_name, "width": width, "height": height}
-    if image.name != shown:
+    record: dict[str, Any] = {"id": image_id, "file_name": path.name, "width": width, "height": height}
+    if image.name != str(path):
         record[EXTENSION] = {"name": image.name}
     return record
 

@@ -63,7 +63,7 @@ class _Reading:
 
 def detect(folder: Path) -> bool:
     """Tell whether a folder holds a json file with COCO's lists."""
-    return any(_mentions_coco(folder / path) for path in list_files(folder) if _is_json(path))
+    return any(mentions_coco(folder / path) for path in list_files(folder) if _is_json(path))
 
 
 def read(folder: Path) -> SourceDataset:
@@ -96,7 +96,8 @@ def _is_json(path: PurePosixPath) -> bool:
     return path.suffix.lower() == ".json"
 
 
-def _mentions_coco(path: Path) -> bool:
+def mentions_coco(path: Path) -> bool:
+    """Tell whether a json file names COCO's lists."""
     if not 0 < path.stat().st_size <= MAX_JSON_BYTES:
         return False
     text = path.read_bytes()
@@ -112,7 +113,7 @@ def _documents(reading: _Reading, paths: Sequence[PurePosixPath]) -> list[_Docum
             documents.append(_document(reading.folder, path))
         except FormatError as error:
             faults.append(f"{path}: {error}")
-            if claims or _mentions_coco(reading.folder / path):
+            if claims or mentions_coco(reading.folder / path):
                 reading.refuse(path, error)
             else:
                 reading.notes.append(f"{path} is no COCO file and was left aside.")

@@ -1,14 +1,16 @@
-"""What writers of all formats need: a project's labels, safe file names, files written whole."""
+"""What writers of all formats need: a project's labels, safe file names, a folder with one truth."""
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from core.domain.errors import AppError, NotEnoughLabels, StorageError
 from core.domain.images import Image, ImageFilter
-from core.domain.labels import ImageState
+from core.domain.labels import SPLITS, ImageState
+from core.formats.coco_read import mentions_coco
 from core.formats.source import (
     PHOTO_SUFFIXES,
     SourceAnnotation,
@@ -17,10 +19,16 @@ from core.formats.source import (
     SourceImage,
 )
 from core.storage import annotations, images, projects
+from core.storage.blobs import not_saved, write_atomically
 from core.storage.store import Store
 
 UNSPLIT = "unsplit"
-MAX_STEM = 120
+LISTING = ".maskwright-export"  # names the files that an export wrote, one in a line
+WRITTEN_BY = "Damage masks, written by Maskwright"
+MAX_STEM_BYTES = 120  # file systems allow names of 255 bytes, and formats append to the stem
+SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
+
+Keep = Callable[[PurePosixPath, bytes], None]
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 
@@ -55,33 +63,56 @@ def by_folder(dataset: SourceDataset) -> dict[str, list[SourceImage]]:
     return dict(folders)
 
 
-def file_names(names: Sequence[str]) -> list[str]:
+def file_names(photos: Sequence[SourceImage]) -> list[str]:
     """Give names of one folder's photos in order, each with a stem of its own, letter case aside.
 
+    The ending says what the bytes are, where that is known: a HEIC photo is given as a ``.jpg``.
     Equal stems get their folders as a prefix (``a/1.jpg`` becomes ``a_1.jpg``), and a number where
     that does not tell them apart. No stem holds two underscores in a row or ends with one, so that a
     format may set off what it appends with two.
     """
-    parts = [_safe_parts(name) for name in names]
-    suffixes = [PurePosixPath(name).suffix.lower() for name in names]
-    depths = [1] * len(names)
+    parts = [_safe_parts(photo.name) for photo in photos]
+    depths = [1] * len(photos)
     for _ in range(max((len(p) for p in parts), default=0)):
         stems = [_joined(p, depth) for p, depth in zip(parts, depths, strict=True)]
         for indexes in _groups(stems):
             for index in indexes:
                 depths[index] = min(depths[index] + 1, len(parts[index]))
     stems = [_joined(p, depth) for p, depth in zip(parts, depths, strict=True)]
-    suffixes = [suffix if suffix in PHOTO_SUFFIXES else ".jpg" for suffix in suffixes]
-    return [stem + suffix for stem, suffix in zip(_numbered(stems), suffixes, strict=True)]
+    return [stem + _suffix(photo) for stem, photo in zip(_numbered(stems), photos, strict=True)]
 
 
-def require_folder(folder: Path) -> None:
-    """Make the folder to write into.
+@contextmanager
+def replaced_export(folder: Path) -> Generator[Keep]:
+    """Give a function that writes one file of an export, by its path inside the folder.
+
+    At the end, what an earlier export of any format left there and this one did not write is removed,
+    so that the folder holds one truth. A hidden list tells our files from the user's. An export that
+    breaks off removes nothing; the next one clears up after it.
 
     Raises:
-        AppError: it is a file.
-        StorageError: it cannot be made.
+        AppError: the folder is a file, or holds annotations that no export wrote. Nothing was written.
+        StorageError: the disk is full.
     """
+    _require_folder(folder)
+    earlier = _written_earlier(folder)
+    _refuse_foreign(folder, earlier)
+    written: set[PurePosixPath] = set()
+
+    def keep(path: PurePosixPath, data: bytes) -> None:
+        _note_down(folder / LISTING, path)
+        write_atomically(folder / path, data)
+        written.add(path)
+
+    yield keep
+    same = {str(path).casefold() for path in written}  # some file systems do not tell letter case apart
+    for path in earlier:
+        if str(path).casefold() not in same:
+            (folder / path).unlink(missing_ok=True)
+    write_atomically(folder / LISTING, "".join(f"{path}\n" for path in sorted(written)).encode())
+
+
+def _require_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise AppError(f"{folder} is a file. Name a folder to write into.")
     try:
@@ -90,9 +121,49 @@ def require_folder(folder: Path) -> None:
         raise StorageError(f"The folder {folder} cannot be made ({error.strerror}).") from error
 
 
+def _written_earlier(folder: Path) -> set[PurePosixPath]:
+    listing = folder / LISTING
+    listed = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    paths = {PurePosixPath(line) for line in listed}
+    inside = {path for path in paths if path.parts and not path.is_absolute() and ".." not in path.parts}
+    return inside | {path for path in _annotation_files(folder) if _is_by_us(folder / path)}
+
+
+def _refuse_foreign(folder: Path, earlier: set[PurePosixPath]) -> None:
+    foreign = sorted(set(_annotation_files(folder)) - earlier)
+    if foreign:
+        raise AppError(
+            f"{folder} holds annotations that come from elsewhere ({foreign[0]}), and two sets of labels in "
+            "one folder would be mixed up. Name another folder."
+        )
+
+
+def _annotation_files(folder: Path) -> list[PurePosixPath]:
+    """Give the files, in the places that exports write to, that a reader would take for annotations."""
+    found: list[Path] = []
+    for place in (folder, *(folder / name for name in (*SPLITS, UNSPLIT))):
+        found += [path for path in place.glob("*.json") if path.is_file() and mentions_coco(path)]
+        found += (place / "masks").glob("*.png")
+    return [PurePosixPath(path.relative_to(folder).as_posix()) for path in found]
+
+
+def _is_by_us(path: Path) -> bool:
+    """Whether a COCO json is from an export whose list is gone, such as one that came as a zip."""
+    is_ours_by_name = path.name in ("annotations.json", "_annotations.coco.json")
+    return is_ours_by_name and WRITTEN_BY.encode() in path.read_bytes()
+
+
+def _note_down(listing: Path, path: PurePosixPath) -> None:
+    try:
+        with listing.open("a", encoding="utf-8") as file:
+            file.write(f"{path}\n")
+    except OSError as error:
+        raise StorageError(not_saved(listing.name, error)) from error
+
+
 def _source_image(store: Store, image: Image, names: dict[int, str]) -> SourceImage:
     drawn = annotations.current(store, image.id).annotations
-    key, _ = images.rendition(store, image.id, "full")
+    key, media_type = images.rendition(store, image.id, "full")
     return SourceImage(
         name=image.name,
         read=partial(store.blobs.get, key),
@@ -100,7 +171,16 @@ def _source_image(store: Store, image: Image, names: dict[int, str]) -> SourceIm
         annotations=tuple(SourceAnnotation(names[a.category_id], a.ops) for a in drawn),
         is_labelled=True,
         drawn_size_wh=image.size_wh,
+        media_type=media_type,
     )
+
+
+def _suffix(photo: SourceImage) -> str:
+    named = PurePosixPath(photo.name).suffix.lower()
+    if photo.media_type is None:
+        return named if named in PHOTO_SUFFIXES else ".jpg"
+    fitting = SUFFIXES[photo.media_type]
+    return named if named in fitting else fitting[0]
 
 
 def _safe_parts(name: str) -> list[str]:
@@ -110,7 +190,8 @@ def _safe_parts(name: str) -> list[str]:
 
 
 def _joined(parts: Sequence[str], depth: int) -> str:
-    stem = re.sub("_{2,}", "_", "_".join(parts[-depth:]))[-MAX_STEM:]
+    whole = re.sub("_{2,}", "_", "_".join(parts[-depth:]))
+    stem = whole.encode()[-MAX_STEM_BYTES:].decode(errors="ignore")
     return stem.strip("_ .") or "photo"
 
 

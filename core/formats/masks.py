@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from core.domain.errors import FormatError, ImageError
 from core.domain.labels import Op, RleOp
-from core.formats.export import by_folder, file_names, labelled_dataset, require_folder
+from core.formats.export import Keep, by_folder, file_names, labelled_dataset, replaced_export
 from core.formats.source import (
     Refusal,
     SourceAnnotation,
@@ -41,7 +41,6 @@ from core.formats.source import (
 from core.imaging.masks import encode_rle, rasterise
 from core.imaging.overlay import encode_grey_png
 from core.imaging.reading import decode_grey
-from core.storage.blobs import write_atomically
 from core.storage.store import Store
 
 MASK_FOLDERS = ("masks", "mask")
@@ -105,7 +104,7 @@ def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = Tr
     """Write a project's labelled images into a folder, as ``write_dataset`` does.
 
     Raises:
-        AppError: nothing is labelled, or the folder is a file.
+        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
         StorageError: the disk is full; what was written before is complete.
     """
     write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
@@ -115,21 +114,21 @@ def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = T
     """Write ``images/NAME.jpg`` and ``masks/NAME__<class>__<n>.png`` (0 and 255), in a folder per split.
 
     A labelled image without annotations gets an empty mask of the class "no damage". Categories
-    without annotations cannot be said in this format.
+    without annotations cannot be said in this format. An export that is there already is replaced.
 
     Raises:
-        AppError: the folder is a file.
+        AppError: the folder is a file, or holds annotations from elsewhere. Nothing was written.
         StorageError: the disk is full.
     """
-    require_folder(folder)
-    for name, images in by_folder(dataset).items():
-        for image, file_name in zip(images, file_names([i.name for i in images]), strict=True):
-            if with_photos:
-                write_atomically(folder / name / "images" / file_name, image.read())
-            _write_masks(image, folder / name / "masks", PurePosixPath(file_name).stem)
+    with replaced_export(folder) as keep:
+        for name, images in by_folder(dataset).items():
+            for image, file_name in zip(images, file_names(images), strict=True):
+                if with_photos:
+                    keep(PurePosixPath(name, "images", file_name), image.read())
+                _write_masks(image, PurePosixPath(name, "masks"), PurePosixPath(file_name).stem, keep)
 
 
-def _write_masks(image: SourceImage, folder: Path, stem: str) -> None:
+def _write_masks(image: SourceImage, folder: PurePosixPath, stem: str, keep: Keep) -> None:
     if not image.is_labelled:
         return
     assert image.drawn_size_wh is not None, "a mask needs its image's size"
@@ -138,7 +137,7 @@ def _write_masks(image: SourceImage, folder: Path, stem: str) -> None:
     shown = [(category, mask) for category, mask in masks if mask.any()]
     for number, (category, mask) in enumerate(shown or [(NO_DAMAGE, np.zeros(size_hw, np.bool_))], start=1):
         name = f"{stem}__{quote(category, safe=' ()')}__{number}.png"
-        write_atomically(folder / name, encode_grey_png(mask.astype(np.uint8) * 255))
+        keep(folder / name, encode_grey_png(mask.astype(np.uint8) * 255))
 
 
 def _mask_and_photo_files(folder: Path) -> tuple[list[PurePosixPath], list[PurePosixPath]]:

@@ -49,6 +49,7 @@ class SourceImage:
     ``name`` is the client's relative path (posix), a label. ``read`` gives the file's bytes or raises
     OSError or ImageError. ``drawn_size_wh`` is the picture size that the annotations were drawn on,
     None where the source does not say. ``is_labelled`` with no annotation means "no damage".
+    ``media_type`` is that of the bytes, None where only the name says what they are.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SourceImage:
     annotations: tuple[SourceAnnotation, ...] = ()
     is_labelled: bool = False
     drawn_size_wh: tuple[int, int] | None = None
+    media_type: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """The store that pages, routes and the command line work on."""
 
-from core.storage.settings import Settings
 from core.storage.store import Store, open_store
 
-__all__ = ["Store", "open_home", "settings"]
+__all__ = ["Store", "open_home"]
 
 
 def open_home() -> Store:
@@ -13,8 +12,3 @@ def open_home() -> Store:
         StorageError: the folder or the database cannot be used.
     """
     return open_store()
-
-
-def settings() -> Settings:
-    """Read the settings from the environment."""
-    return Settings()

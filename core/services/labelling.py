@@ -39,10 +39,21 @@ def open_image(store: Store, image_id: str, *, author: str = "") -> CanvasImage:
     return CanvasImage(
         image,
         annotations.current(store, image_id),
-        links.sign(store, f"img/{image_id}/full", v=image.sha256[:8]),
+        full_link(store, image_id),
         links.sign(store, f"img/{image_id}/view", v=image.sha256[:8]),
         links.sign(store, f"annotations/{image_id}", author=author),
     )
+
+
+def full_link(store: Store, image_id: str) -> str:
+    """Give the link of an image at full resolution. Raises NotFound."""
+    return links.sign(store, f"img/{image_id}/full", v=images.get(store, image_id).sha256[:8])
+
+
+def still_there(store: Store, project_id: str, image_ids: Sequence[str]) -> list[str]:
+    """Leave out the images that were deleted meanwhile."""
+    there = {image.id for image in images.list_page(store, project_id, ImageFilter())}
+    return [image_id for image_id in image_ids if image_id in there]
 
 
 def queue(store: Store, project_id: str, only: ImageFilter) -> list[str]:

@@ -52,7 +52,11 @@ def configure(preset: str, changes: Mapping[str, str | int | float | bool]) -> T
         FormatError: a value is of a wrong type or out of its range.
     """
     config = changed_config(pick(PRESETS, preset, kind="preset").config, changes)
-    pick(MODELS, config.model, kind="model")
+    spec = pick(MODELS, config.model, kind="model")
+    if config.size % spec.size_multiple:
+        raise FormatError(f"size must be a multiple of {spec.size_multiple} for {spec.title}.")
+    if config.batch_size < spec.min_batch_size:
+        raise FormatError(f"batch_size must be at least {spec.min_batch_size} for {spec.title}.")
     pick(ENCODERS, config.encoder, kind="encoder")
     pick(LOSSES, config.loss, kind="loss")
     return config

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from core.domain.errors import AppError, NotFound, listed
 from core.domain.images import Project
-from core.domain.labels import PALETTE, Category
+from core.domain.labels import Category, unused_color
 from core.storage import tables
 from core.storage.store import Store, new_id
 
@@ -88,7 +88,7 @@ def add_category(
             return category
     taken = {category.category_id for category in categories}
     free = wanted_id if wanted_id and wanted_id not in taken else max(taken, default=0) + 1
-    category = Category(free, name.strip(), PALETTE[(free - 1) % len(PALETTE)])
+    category = Category(free, name.strip(), unused_color(free, {c.color for c in categories}))
     connection.execute(
         sa.insert(tables.category).values(
             project_id=project_id,
@@ -102,12 +102,15 @@ def add_category(
 
 
 def change_category(store: Store, project_id: str, category: Category) -> None:
-    """Rename or recolour a category; its id stays. Raises AppError when the name is taken."""
+    """Rename or recolour a category; its id stays. Raises AppError when name or colour is taken."""
     with store.write() as connection:
         for other in read(connection, project_id).categories:
-            is_same_name = other.name.casefold() == category.name.strip().casefold()
-            if is_same_name and other.category_id != category.category_id:
-                raise AppError(f"There is already a category “{other.name}”.")
+            if other.category_id == category.category_id:
+                continue
+            if other.name.casefold() == category.name.strip().casefold():
+                raise AppError(f"There is already a class “{other.name}”.")
+            if other.color.upper() == category.color.upper():
+                raise AppError(f"“{other.name}” has this colour already. Choose another one.")
         connection.execute(
             sa.update(tables.category)
             .where(

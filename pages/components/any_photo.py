@@ -7,7 +7,7 @@ from core.domain.runs import Run
 from core.services import evaluation, training
 from core.services.home import Store
 from pages.components.results import figure, is_prepared, viewer_classes, viewer_epochs, viewer_image
-from pages.components.shell import empty_state, shown_errors
+from pages.components.shell import empty_state, rerun_part, shown_errors
 from pages.components.viewer import ViewerClass, viewer
 
 PHOTO, WANTED = "any_photo", "any_photo_wanted"
@@ -66,4 +66,4 @@ def _draw_look(store: Store, run: Run, image_id: str, ids: list[str], epoch: int
     if event.navigate:
         step = 1 if event.navigate == "next" else -1
         st.session_state[WANTED] = ids[max(0, min(len(ids) - 1, ids.index(image_id) + step))]
-        st.rerun(scope="fragment")
+        rerun_part()

@@ -1,6 +1,10 @@
 """A grid of photos to open and select: the Python half of assets/gallery.js."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
+
+import streamlit as st
 
 from core.domain.images import Image, Project
 from core.domain.labels import ImageState
@@ -19,10 +23,12 @@ class GalleryEvent:
     opened: str | None
 
 
-def gallery(
-    store: Store, project: Project, images: list[Image], *, key: str, can_select: bool = True
-) -> GalleryEvent:
-    """Draw a grid of thumbnails with state, split and class colours."""
+def gallery(store: Store, project: Project, images: Sequence[Image], *, key: str) -> GalleryEvent:
+    """Draw a grid of thumbnails with state, split and class colours.
+
+    ``selected`` are the photos whose boxes are ticked: a photo that is not shown any more is not
+    selected any more. See `clear_selection`.
+    """
     colors = {category.category_id: category.color for category in project.categories}
     tiles = [
         {
@@ -35,15 +41,38 @@ def gallery(
         }
         for image in images
     ]
-    result = _gallery(
-        data={"tiles": tiles, "can_select": can_select, "assets_hash": assets_hash()},
-        key=key,
-        default={"selected": []},
-        on_selected_change=lambda: None,
-        on_open_change=lambda: None,
-    )
-    shown = {image.id for image in images}
-    return GalleryEvent([i for i in result.selected or [] if i in shown], result.open)
+    version = st.session_state.get(_version_key(key), 0)
+    shown = [image.id for image in images]
+    data = {
+        "assets_hash": assets_hash(),
+        "tiles": tiles,
+        "version": version,
+        "selected": _selected(st.session_state.get(key), version, shown),
+    }
+    result = _gallery(key=key, data=data, on_selected_change=_take_note, on_open_change=_take_note)
+    return GalleryEvent(_selected(result, version, shown), result.get("open"))
+
+
+def clear_selection(key: str) -> None:
+    """Untick all boxes of a gallery from the next run on: what they stood for is done."""
+    st.session_state[_version_key(key)] = st.session_state.get(_version_key(key), 0) + 1
+
+
+def _selected(state: object, version: int, shown: Sequence[str]) -> list[str]:
+    """Give the shown ids that are ticked; what was ticked before the last clearing does not count."""
+    sent = cast(Mapping[str, Any], state).get("selected") if isinstance(state, Mapping) else None
+    if sent is None or sent["version"] != version:
+        return []
+    ticked = set(sent["ids"])
+    return [image_id for image_id in shown if image_id in ticked]
+
+
+def _version_key(key: str) -> str:
+    return f"{key}_version"
+
+
+def _take_note() -> None:
+    """Streamlit hands a value on only where it has a callback; the page reads the return value."""
 
 
 def state_title(image: Image) -> str:

@@ -59,7 +59,6 @@ def labeler(
     has_previous: bool = False,
     has_next: bool = False,
     author: str = "",
-    readonly: bool = False,
     height: int | None = None,
 ) -> LabelerEvent | None:
     """Show the label canvas and give what the user asked for since the last run.
@@ -77,7 +76,6 @@ def labeler(
         has_previous: whether there is an image before it.
         has_next: whether there is one after it.
         author: written into new annotations.
-        readonly: look, do not touch.
         height: of the whole canvas in CSS pixels; None fills the window.
 
     Returns:
@@ -96,7 +94,6 @@ def labeler(
         "has_previous": has_previous,
         "has_next": has_next,
         "author": author,
-        "readonly": readonly,
         "height": height,
     }
     result = _mount(key=key, data=data, on_navigate_change=_take_note)

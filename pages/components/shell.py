@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from core.domain.errors import AppError
 from core.domain.images import Project
@@ -41,6 +42,14 @@ def current_project() -> Project:
 def open_project(project_id: str) -> None:
     """Make a project the chosen one, at the next run of the script."""
     st.session_state[WANTED] = project_id
+
+
+def rerun_part() -> None:
+    """Run the fragment again; the whole page where a full run has overtaken the fragment's own."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:
+        st.rerun()
 
 
 def author() -> str:

@@ -6,13 +6,15 @@ import streamlit as st
 from streamlit_drawable_canvas import st_canvas
 
 from core.domain.labels import BrushOp, Category, PolygonOp
+from core.services.home import Store
 from core.services.prediction import PhotoPrediction, overlay_jpeg
 
+ROUND = "sketch_round"  # raised after a save: the next sketch begins on an empty canvas
 SIDE = 900  # the picture's long side on screen, in CSS pixels
 
 
 def sketch_strokes(
-    found: PhotoPrediction, data: bytes, categories: list[Category]
+    store: Store, found: PhotoPrediction, categories: list[Category]
 ) -> tuple[list[PolygonOp | BrushOp], list[int]]:
     """Draw the canvas; give the strokes in the photo's pixels and the category id of each."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -24,21 +26,21 @@ def sketch_strokes(
     scale = min(1.0, SIDE / max(found.size_wh))
     size = (round(found.size_wh[0] * scale), round(found.size_wh[1] * scale))
     result = st_canvas(
-        background_image=_background(found, data),
+        background_image=_background(found.full_mask, store, found),
         drawing_mode="polygon" if mode == "Polygon" else "freedraw",
         stroke_color=category.color,
         fill_color=f"{category.color}88",
         stroke_width=2 if mode == "Polygon" else width,
         width=size[0],
         height=size[1],
-        key=f"sketch_{found.sha256}_{found.epoch}",
+        key=f"sketch_{found.full_mask}_{st.session_state.get(ROUND, 0)}",
     )
     return read_strokes(result.json_data, scale, {c.color.upper(): c.category_id for c in categories})
 
 
 @st.cache_data(max_entries=4)
-def _background(_found: PhotoPrediction, data: bytes) -> bytes:
-    return overlay_jpeg(_found, data)
+def _background(full_mask: str, _store: Store, _found: PhotoPrediction) -> bytes:
+    return overlay_jpeg(_store, _found)
 
 
 def read_strokes(

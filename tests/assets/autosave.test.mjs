@@ -137,6 +137,57 @@ test("a conflict with our own lost answer is no conflict", async () => {
   assert.deepEqual([saver.status, saver.rev], ["saved", 4]);
 });
 
+test("a change on top of a save whose answer was lost goes out again without a question", async () => {
+  const { saver, requests, statuses } = world();
+  saver.change(content("a"));
+  requests[0].fail(); // it arrived, its answer did not
+  await settle();
+  saver.change(content("a", "b"));
+  requests[1].answer(409, { rev: 4, ...content("a") });
+  await settle();
+
+  assert.equal(requests.length, 3);
+  assert.deepEqual([requests[2].body.rev, requests[2].body.annotations.length], [4, 2]);
+  assert.equal(saver.draft().rev, 4);
+  requests[2].answer(200, { rev: 5 });
+  await settle();
+  assert.deepEqual([saver.status, saver.rev, saver.isClean], ["saved", 5, true]);
+  assert.ok(!statuses.includes("conflict"));
+});
+
+test("whichever of several lost answers the server holds, the newest state goes on top", async () => {
+  const { saver, requests } = world();
+  saver.change(content("a"));
+  requests[0].fail();
+  await settle();
+  saver.change(content("a", "b"));
+  saver.change(content("a", "b", "c")); // waits while the second is under way
+  requests[1].fail();
+  await settle();
+  saver.retryNow();
+  requests[2].answer(409, { rev: 4, ...content("a") });
+  await settle();
+
+  assert.deepEqual([requests[3].body.rev, requests[3].body.annotations.length], [4, 3]);
+});
+
+test("a lost answer hides no real conflict, then or later", async () => {
+  const { saver, requests } = world();
+  saver.change(content("a"));
+  requests[0].fail();
+  await settle();
+  saver.change(content("a", "b"));
+  requests[1].answer(409, { rev: 4, ...content("hers") });
+  await settle();
+  assert.equal(saver.status, "conflict");
+
+  saver.resolve("mine");
+  requests[2].answer(409, { rev: 5, ...content("a") });
+  await settle();
+
+  assert.equal(saver.status, "conflict");
+});
+
 test("an expired link keeps the work and goes on with a new link", async () => {
   const { saver, requests } = world();
   saver.change(content("a"));
@@ -160,6 +211,31 @@ test("what the server refuses is not sent for ever", async () => {
   assert.equal(timers.length, 0);
   saver.change(content("b"));
   assert.equal(requests.length, 2);
+});
+
+test("a refused change can be given up, and is not offered again", async () => {
+  const { saver, requests, kept } = world();
+  saver.change(content("a"));
+  requests[0].answer(413, { message: "Too large." });
+  await settle();
+  assert.equal(await saver.flush(), false);
+
+  saver.giveUp();
+
+  assert.equal(await saver.flush(), true);
+  assert.deepEqual([saver.rev, requests.length, kept.size], [3, 1, 0]);
+});
+
+test("only what is refused can be given up; a photo that is gone keeps its draft", async () => {
+  const { saver, requests, kept } = world();
+  saver.change(content("a"));
+  saver.giveUp();
+  requests[0].answer(404, { message: "This photo was deleted." });
+  await settle();
+
+  assert.deepEqual([saver.status, saver.isGone, saver.isClean, kept.size], ["refused", true, false, 1]);
+  saver.close();
+  assert.equal(requests.length, 1);
 });
 
 test("a page that goes away sends what waits, small enough to outlive it", async () => {

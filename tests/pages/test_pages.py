@@ -125,6 +125,30 @@ def test_a_class_is_added_on_the_label_page(store: Store, open_page: OpenPage) -
     assert not test.exception
 
 
+def test_looking_at_another_project_renames_nothing(store: Store, open_page: OpenPage) -> None:
+    for name, category in (("A", "dent"), ("B", "scratch")):
+        add_image(store, project_with(store, category, name=name), 1, square(1))
+    test = open_page("label")
+
+    for project in projects.list_all(store):
+        test.selectbox(key="project").set_value(project.id).run()
+
+    assert not test.exception
+    assert [p.categories[0].name for p in projects.list_all(store)] == ["dent", "scratch"]
+
+
+def test_a_class_is_renamed_by_its_button_alone(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store, "dent")
+    add_image(store, project, 1, square(1))
+    test = open_page("label")
+
+    next(text for text in test.text_input if text.label == "Name").set_value("Dents")
+    next(button for button in test.button if button.label == "Save changes").click().run()
+
+    assert not test.exception
+    assert projects.get(store, project.id).categories[0].name == "Dents"
+
+
 def test_the_filter_finds_photos_by_state(store: Store) -> None:
     project = project_with(store, "dent")
     add_image(store, project, 1, square(1), split="train")

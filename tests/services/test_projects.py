@@ -98,8 +98,17 @@ def test_a_category_is_renamed_and_keeps_its_id(store: Store) -> None:
     projects.change_category(store, project.id, type(dent)(dent.category_id, "Dents", "#123456"))
 
     assert projects.get(store, project.id).categories[0] == type(dent)(1, "Dents", "#123456")
-    with pytest.raises(AppError, match="already a category"):
+    with pytest.raises(AppError, match="already a class"):
         projects.change_category(store, project.id, type(dent)(1, "Rust", "#123456"))
+
+
+def test_no_two_classes_share_a_colour(store: Store) -> None:
+    project = project_with(store, *(f"class {number}" for number in range(60)))
+
+    assert len({category.color for category in project.categories}) == 60
+    first, second = project.categories[:2]
+    with pytest.raises(AppError, match="has this colour already"):
+        projects.change_category(store, project.id, type(first)(1, first.name, second.color.lower()))
 
 
 def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
