@@ -104,7 +104,7 @@ if project_id is None:
     st.title("Find damage on photos", anchor=False)
     st.write(
         "Label photos, train a model in the background, pick the best epoch by looking, "
-        "and share what it sees."
+        "and see what it finds on new photos."
     )
     draw_start(is_first=True)
 else:

@@ -1,9 +1,6 @@
 """The photos of the project: bring them in, find them, put them into splits, take labels out."""
 
-import io
-import tempfile
-import zipfile
-from pathlib import Path
+from functools import partial
 
 import streamlit as st
 
@@ -46,17 +43,6 @@ def import_dialog() -> None:
             st.rerun()
 
 
-def coco_zip() -> bytes:
-    """Pack the project's labels and photos as a COCO export."""
-    buffer = io.BytesIO()
-    with tempfile.TemporaryDirectory() as name:
-        folder = projects.export(store, project.id, Path(name) / "coco")
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for path in sorted(folder.rglob("*")):
-                archive.write(path, path.relative_to(folder))
-    return buffer.getvalue()
-
-
 def choose_filter(project: Project) -> ImageFilter:
     """Draw the filters in one row."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -94,13 +80,16 @@ with st.container(horizontal=True, vertical_alignment="center"):
     if st.button("Import", type="primary", icon=":material/upload:"):
         import_dialog()
     if has_images:
+        has_labels = projects.count_images(store, project.id, ImageFilter(state=ImageState.DONE)) > 0
         st.download_button(
             "Export COCO",
-            data=coco_zip,
+            data=partial(projects.export_zip, store, project.id),
             file_name=f"{project.name}-coco.zip",
             mime="application/zip",
             on_click="ignore",
             icon=":material/download:",
+            disabled=not has_labels,
+            help=None if has_labels else "There is nothing to export yet. Label a photo first.",
         )
 
 if job_id := st.session_state.get(IMPORT_JOB):

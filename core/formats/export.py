@@ -106,9 +106,7 @@ def replaced_export(folder: Path) -> Generator[Keep]:
 
     yield keep
     same = {str(path).casefold() for path in written}  # some file systems do not tell letter case apart
-    for path in earlier:
-        if str(path).casefold() not in same:
-            (folder / path).unlink(missing_ok=True)
+    _remove(folder, [path for path in earlier if str(path).casefold() not in same])
     write_atomically(folder / LISTING, "".join(f"{path}\n" for path in sorted(written)).encode())
 
 
@@ -123,8 +121,8 @@ def _require_folder(folder: Path) -> None:
 
 def _written_earlier(folder: Path) -> set[PurePosixPath]:
     listing = folder / LISTING
-    listed = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
-    paths = {PurePosixPath(line) for line in listed}
+    listed = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""
+    paths = {PurePosixPath(line) for line in listed.split("\n")}
     inside = {path for path in paths if path.parts and not path.is_absolute() and ".." not in path.parts}
     return inside | {path for path in _annotation_files(folder) if _is_by_us(folder / path)}
 
@@ -161,6 +159,17 @@ def _note_down(listing: Path, path: PurePosixPath) -> None:
         raise StorageError(not_saved(listing.name, error)) from error
 
 
+def _remove(folder: Path, paths: Sequence[PurePosixPath]) -> None:
+    try:
+        for path in paths:
+            (folder / path).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"What an earlier export left in {folder} could not be removed ({error.strerror}). "
+            "Name another folder."
+        ) from error
+
+
 def _source_image(store: Store, image: Image, names: dict[int, str]) -> SourceImage:
     drawn = annotations.current(store, image.id).annotations
     key, media_type = images.rendition(store, image.id, "full")
@@ -191,7 +200,7 @@ def _safe_parts(name: str) -> list[str]:
 
 def _joined(parts: Sequence[str], depth: int) -> str:
     whole = re.sub("_{2,}", "_", "_".join(parts[-depth:]))
-    stem = whole.encode()[-MAX_STEM_BYTES:].decode(errors="ignore")
+    stem = whole.encode(errors="ignore")[-MAX_STEM_BYTES:].decode(errors="ignore")
     return stem.strip("_ .") or "photo"
 
 

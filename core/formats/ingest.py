@@ -57,6 +57,7 @@ def import_path(
     *,
     format: str = "auto",
     author: str = "",
+    is_upload: bool = False,
     on_progress: Progress | None = None,
 ) -> ImportReport:
     """Import a folder, a zip or a photo into a project.
@@ -67,6 +68,7 @@ def import_path(
         path: what to import.
         format: a name of ``FORMATS``; "auto" finds out.
         author: who gets named as the labels' author.
+        is_upload: the folder holds what a user chose one by one, so that its zips are meant as well.
         on_progress: called with the images done and their total, after each batch.
 
     Raises:
@@ -76,7 +78,7 @@ def import_path(
         NotFound: the project does not exist.
     """
     projects.get(store, project_id)
-    with open_source(path, store.home / "scratch") as opened:
+    with open_source(path, store.home / "scratch", with_zips=is_upload) as opened:
         dataset = pick_format(format, opened.folder).read(opened.folder)
         dataset = replace(dataset, refused=opened.refused + dataset.refused)
         return ingest(store, project_id, dataset, author=author, on_progress=on_progress)

@@ -9,11 +9,12 @@ import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from itertools import chain, count
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
 from core.domain.errors import FormatError, StorageError
-from core.formats.source import Refusal, is_clutter, is_photo, shown
+from core.formats.source import Refusal, is_clutter, is_photo, list_files, shown
 from core.storage.blobs import free_bytes
 
 MAX_UNPACKED_BYTES = 20 * 1024**3
@@ -25,41 +26,77 @@ BLOCK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class OpenedSource:
-    """A folder to read, and the members of a zip that were not unpacked."""
+    """A folder to read, and the zips and members of zips that were not unpacked."""
 
     folder: Path
     refused: tuple[Refusal, ...] = ()
 
 
 @contextmanager
-def open_source(path: Path, scratch: Path | None = None) -> Generator[OpenedSource]:
+def open_source(
+    path: Path, scratch: Path | None = None, *, with_zips: bool = False
+) -> Generator[OpenedSource]:
     """Give a folder with the content of a folder, a zip or a single photo.
 
     Args:
         path: what the user points at.
         scratch: where to unpack; None is the system's folder for temporary files.
+        with_zips: unpack a folder's zips as well, each into a folder of its name beside the other files.
+            A damaged one is refused alone. Zips inside of zips stay packed.
 
     Raises:
         FormatError: there is nothing at ``path``, or nothing that can be opened.
         StorageError: there is no room to unpack a zip.
     """
-    if path.is_dir():
+    if path.is_dir() and not (with_zips and any(map(_is_zip, list_files(path)))):
         yield OpenedSource(path)
         return
-    if not path.is_file():
+    if not path.exists():
         raise FormatError(f"{path} does not exist.")
     is_single_photo = is_photo(PurePosixPath(path.name))
-    if not is_single_photo and path.suffix.lower() != ".zip":
+    if not path.is_dir() and not is_single_photo and not _is_zip(path):
         raise FormatError(f"{path.name} is neither a folder, a zip nor a photo. Point at one of these.")
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="import-", dir=scratch) as name:
         folder = Path(name)
-        if is_single_photo:
+        if path.is_dir():
+            yield OpenedSource(folder, _unpack_beside(path, folder))
+        elif is_single_photo:
             (folder / path.name).symlink_to(path.resolve())
             yield OpenedSource(folder)
         else:
             yield OpenedSource(folder, unpack(path, folder))
+
+
+def _is_zip(path: PurePath) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _unpack_beside(source: Path, folder: Path) -> tuple[Refusal, ...]:
+    """Fill an empty folder with links to a folder's files, and what its zips hold in place of them."""
+    files = list_files(source)
+    for file in files:
+        if not _is_zip(file):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).symlink_to((source / file).resolve())
+    refused: list[Refusal] = []
+    for file in filter(_is_zip, files):
+        target = _free(folder / file.with_suffix(""))
+        target.mkdir(parents=True)
+        try:
+            members = unpack(source / file, target)
+            refused += (Refusal(f"{shown(file)}/{member.file}", member.reason) for member in members)
+        except FormatError as error:
+            refused.append(Refusal(shown(file), str(error)))
+    if refused and not list_files(folder):
+        raise FormatError(f"Nothing could be unpacked. {refused[0].file}: {refused[0].reason}")
+    return tuple(refused)
+
+
+def _free(path: Path) -> Path:
+    numbered = (path.with_name(f"{path.name}_{number}") for number in count(2))
+    return next(candidate for candidate in chain([path], numbered) if not candidate.exists())
 
 
 def unpack(archive: Path, folder: Path) -> tuple[Refusal, ...]:

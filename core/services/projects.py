@@ -1,8 +1,11 @@
 """Projects: create, look over, fill with photos, hand out."""
 
+import io
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -13,11 +16,14 @@ from core.domain.labels import SPLITS, Category, ImageState, Split
 from core.domain.runs import Job
 from core.formats import ingest, sample
 from core.formats.registry import FORMATS
+from core.formats.source import list_files
 from core.services import links
 from core.services.home import Store
 from core.storage import images, jobs, projects
 from core.storage.blobs import not_saved
 from core.storage.store import new_id
+
+MAX_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def import_into(
 def import_uploads(
     store: Store, project_id: str, files: Iterable[tuple[str, BinaryIO]], *, format: str
 ) -> Job:
-    """Keep uploaded files and queue their import.
+    """Keep uploaded files and queue their import, which unpacks each zip among them.
 
     Args:
         files: the client's names, with folders or not, and the contents.
@@ -225,6 +231,38 @@ def export(
     return folder
 
 
+def export_zip(store: Store, project_id: str) -> BinaryIO:
+    """Pack a project's labels and photos as a COCO export.
+
+    Returns:
+        The zip, opened for reading. It lies on the disk without a name and is gone once it is closed.
+
+    Raises:
+        AppError: nothing is labelled.
+        StorageError: the disk is full.
+    """
+    scratch = store.home / "scratch"
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as on_failure, tempfile.TemporaryDirectory(prefix="export-", dir=scratch) as name:
+            packed = on_failure.enter_context(tempfile.TemporaryFile(dir=scratch))
+            _pack(export(store, project_id, Path(name)), packed)
+            on_failure.pop_all()
+    except OSError as error:
+        raise StorageError(not_saved("The zip", error)) from error
+    # Streamlit's download takes files that can only be read.
+    return io.BufferedReader(packed.detach())
+
+
+def _pack(folder: Path, packed: BinaryIO) -> None:
+    """Move a folder's files into a zip; photos are compressed already."""
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in list_files(folder):
+            archive.write(folder / path, path, zipfile.ZIP_DEFLATED if path.suffix == ".json" else None)
+            (folder / path).unlink()
+    packed.seek(0)
+
+
 def _keep_uploads(store: Store, files: Iterable[tuple[str, BinaryIO]]) -> tuple[Path, set[Path]]:
     upload = store.home / "uploads" / new_id()
     names: set[Path] = set()
@@ -244,8 +282,18 @@ def _keep_uploads(store: Store, files: Iterable[tuple[str, BinaryIO]]) -> tuple[
 
 def _safe(name: str) -> Path:
     """Turn a client's file name into a relative path that cannot leave its folder."""
-    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
-    return Path(*(part.replace("\0", "")[:200] for part in parts)) if parts else Path("photo")
+    text = name.encode(errors="ignore").decode().replace("\0", "").replace("\\", "/")
+    parts = [_shortened(part) for part in PurePosixPath(text).parts if part not in ("/", "//", "..")]
+    return Path(*parts) if parts else Path("photo")
+
+
+def _shortened(part: str) -> str:
+    """Cut a name to 200 bytes, which every file system takes, and keep its ending."""
+    suffix = PurePosixPath(part).suffix
+    if len(suffix) > 20:
+        suffix = ""
+    room = MAX_NAME_BYTES - len(suffix.encode())
+    return part.removesuffix(suffix).encode()[:room].decode(errors="ignore") + suffix
 
 
 def _unique(path: Path, taken: set[Path]) -> Path:

@@ -37,6 +37,7 @@ def _import(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
         job.payload["project_id"],
         Path(job.payload["path"]),
         format=job.payload.get("format", "auto"),
+        is_upload=job.payload.get("is_temporary", False),
         on_progress=lambda done, total: on_progress(done / max(total, 1), f"{done} of {total} photos"),
     )
     return report.to_json()

@@ -1,7 +1,8 @@
 """A small app around the label canvas: two pages, one generated photo, labels kept in memory.
 
-The canvas saves with ``PUT labels/{image}``; ``POST control`` takes the server down, lets somebody else
-save first, and starts afresh. Run: ``streamlit run tests/browser/harness_labeler.py``.
+The canvas saves with ``PUT labels/{image}``; ``POST control`` takes the server down, lets it refuse
+labels of the first image, lets somebody else save first, and starts afresh.
+Run: ``streamlit run tests/browser/harness_labeler.py``.
 """
 
 import json
@@ -81,12 +82,14 @@ async def labels(request: Request) -> Response:
         return JSONResponse({"message": "The disk is full."}, status_code=507)
     if store.is_expired:
         return JSONResponse({"message": "The link has expired."}, status_code=403)
+    if store.refusal and name == IMAGES[0]:
+        return JSONResponse({"message": "Nothing can be saved here."}, status_code=store.refusal)
     status, answer = store.put(name, await request.json())
     return JSONResponse(answer, status_code=status)
 
 
 async def control(request: Request) -> Response:
-    """Let a test change the world: ``{do: reset | down | up | expire | other, ...}``."""
+    """Let a test change the world: ``{do: reset | down | up | expire | refuse | other, ...}``."""
     store = STORE
     wish = json.loads(await request.body())
     match wish["do"]:
@@ -96,6 +99,8 @@ async def control(request: Request) -> Response:
             store.is_down = wish["do"] == "down"
         case "expire":
             store.is_expired = True
+        case "refuse":
+            store.refusal = wish["status"]
         case "other":
             current = store.saved[wish["image"]]
             store.put(wish["image"], {**current, "annotations": wish["annotations"], "state": "in_progress"})

@@ -17,6 +17,7 @@ class Memory:
         self.generation += 1
         self.is_down = False
         self.is_expired = False
+        self.refusal: int | None = None
         self.puts = 0
         self.script_runs = 0
         self.saved = {name: {"rev": 0, "annotations": [], "state": "unlabelled"} for name in IMAGES}

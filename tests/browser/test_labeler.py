@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Error, expect
+from playwright.sync_api import Browser, Error, Route, expect
 from pycocotools.mask import encode as encode_mask
 
 from tests.browser.labeler_driver import SQUARE, Canvas, near, objects
@@ -275,6 +275,93 @@ def test_when_somebody_else_saved_first_the_user_decides(canvas: Canvas, button:
     assert saved["rev"] == (2 if button == "keep-mine" else 1)
     canvas.expect_state("Saved")
     expect(canvas.page.get_by_test_id("object")).to_have_count(1)
+
+
+def test_a_save_whose_answer_was_lost_is_nobody_elses(canvas: Canvas) -> None:
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    canvas.page.route("**/labels/*", lose_the_answer, times=1)
+    canvas.draw_square()
+    canvas.expect_state("retrying")
+    canvas.press("b")
+    canvas.drag((2500, 1000), (3000, 1000))
+
+    saved = canvas.until(lambda s: len(objects(s)) == 2)
+    canvas.expect_state("Saved")
+    assert saved["rev"] == 2
+    expect(canvas.page.get_by_test_id("banner")).to_be_hidden()
+    expect(canvas.page.get_by_test_id("object")).to_have_count(2)
+
+
+@pytest.mark.parametrize("way", ["leave-next", "d"])
+def test_a_photo_deleted_meanwhile_says_so_and_lets_go(canvas: Canvas, way: str) -> None:
+    canvas.tell(do="refuse", status=404)
+    image = canvas.canvas.get_attribute("data-image")
+    canvas.draw_square()
+    banner = canvas.page.get_by_test_id("banner")
+    expect(banner).to_contain_text("What you draw on it cannot be saved")
+    canvas.expect_state("Not saved")
+
+    if way == "d":
+        canvas.press("d")
+    else:
+        canvas.page.get_by_test_id(way).click()
+
+    expect(canvas.page.get_by_test_id("position")).to_have_text("2 / 3")
+    expect(banner).to_be_hidden()
+    assert canvas.tell(do="look")["events"] == [{"to": "next", "image_id": "one", "rev": 0}]
+    assert f"maskwright.unsent.{image}" in canvas.page.evaluate("Object.keys(localStorage)")
+
+
+def test_whoever_hears_only_on_leaving_that_the_photo_is_gone_stays_to_read_it(canvas: Canvas) -> None:
+    canvas.tell(do="refuse", status=404)
+    canvas.press("d")
+    expect(canvas.page.get_by_test_id("banner")).to_contain_text("cannot be saved")
+    canvas.page.wait_for_timeout(300)
+    assert canvas.tell(do="look")["events"] == []
+
+    canvas.press("ArrowRight")
+
+    expect(canvas.page.get_by_test_id("position")).to_have_text("2 / 3")
+
+
+def test_a_refused_change_is_left_behind_only_when_the_user_says_so(canvas: Canvas) -> None:
+    canvas.tell(do="refuse", status=422)
+    image = canvas.canvas.get_attribute("data-image")
+    canvas.draw_square()
+    canvas.expect_state("Not saved")
+    expect(canvas.page.get_by_test_id("hint")).to_contain_text("Nothing can be saved here.")
+    canvas.press("ArrowRight")
+    banner = canvas.page.get_by_test_id("banner")
+    expect(banner).to_contain_text("Go on without it?")
+    canvas.page.get_by_test_id("stay").click()
+    expect(banner).to_be_hidden()
+    expect(canvas.page.get_by_test_id("object")).to_have_count(1)
+    assert canvas.tell(do="look")["events"] == []
+
+    canvas.press("ArrowRight")
+    canvas.page.get_by_test_id("go-on").click()
+
+    expect(canvas.page.get_by_test_id("position")).to_have_text("2 / 3")
+    assert canvas.tell(do="look")["events"] == [{"to": "next", "image_id": "one", "rev": 0}]
+    assert f"maskwright.unsent.{image}" not in canvas.page.evaluate("Object.keys(localStorage)")
+
+
+def test_a_change_that_the_server_takes_settles_the_question(canvas: Canvas) -> None:
+    canvas.tell(do="refuse", status=413)
+    canvas.draw_square()
+    canvas.press("ArrowRight")
+    banner = canvas.page.get_by_test_id("banner")
+    expect(banner).to_be_visible()
+    canvas.tell(do="refuse", status=None)
+
+    canvas.press("b")
+    canvas.drag((2500, 1000), (3000, 1000))
+
+    canvas.until(lambda s: len(objects(s)) == 2)
+    expect(banner).to_be_hidden()
 
 
 def test_an_expired_link_says_so_and_keeps_the_work(canvas: Canvas) -> None:

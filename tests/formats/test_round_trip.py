@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from core.domain.errors import AppError, NotEnoughLabels
+from core.domain.errors import AppError, NotEnoughLabels, StorageError
 from core.domain.images import ImageFilter
 from core.domain.labels import Annotation, BrushOp, Category, Op, PolygonOp, RleOp
 from core.formats import coco, coco_read, masks
-from core.formats.export import file_names
+from core.formats.export import LISTING, file_names
 from core.formats.ingest import import_path, ingest
 from core.formats.registry import FORMATS
-from core.formats.source import SourceAnnotation, SourceCategory, SourceDataset, SourceImage
+from core.formats.source import SourceAnnotation, SourceCategory, SourceDataset, SourceImage, list_files
 from core.imaging.masks import encode_rle, label_map, rasterise
 from core.storage import annotations, images, projects
 from core.storage.store import Store
@@ -157,9 +157,8 @@ def test_polygons_stay_polygons_only_where_they_say_the_same(tmp_path: Path) -> 
 def test_roboflow_s_layout_is_written_where_there_are_splits(tmp_path: Path) -> None:
     coco.write_dataset(dataset(with_splits=True), tmp_path)
 
-    written = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
-
-    assert written == [
+    assert all_files(tmp_path) == [
+        ".maskwright-export",
         "test/1.jpg",
         "test/_annotations.coco.json",
         "train/1.jpg",
@@ -176,7 +175,7 @@ def test_photos_can_be_left_out(store: Store, project_id: str, tmp_path: Path, n
 
     FORMATS[name].write(store, project_id, tmp_path / "out", with_photos=False)
 
-    written = {p.suffix for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    written = {path.suffix for path in list_files(tmp_path / "out")}
     assert written == ({".json"} if name == "coco" else {".png"})
 
 
@@ -209,11 +208,145 @@ def test_a_rotated_photo_is_written_upright(store: Store, project_id: str, tmp_p
         assert (written.size, written.getexif().get(0x0112)) == ((30, 40), None)
 
 
+@pytest.mark.parametrize("name", ["coco", "masks"])
+@pytest.mark.parametrize(
+    ("came_as", "kind", "goes_as", "written_kind"),
+    [
+        ("q.png", "PNG", "q.png", "PNG"),
+        ("q.webp", "WEBP", "q.jpg", "JPEG"),
+        ("q.tiff", "TIFF", "q.jpg", "JPEG"),
+        ("q.HEIC", "HEIF", "q.jpg", "JPEG"),
+        ("q.png", "JPEG", "q.jpg", "JPEG"),
+        ("q.jpg", "PNG", "q.png", "PNG"),
+        ("q.JPEG", "JPEG", "q.jpeg", "JPEG"),
+    ],
+)
+def test_a_written_photo_s_name_says_what_it_is(
+    store: Store,
+    project_id: str,
+    tmp_path: Path,
+    name: str,
+    came_as: str,
+    kind: str,
+    goes_as: str,
+    written_kind: str,
+) -> None:
+    source = replace(labelled(came_as, 1, (SQUARE,)), read=partial(photo, 1, SIZE_WH, kind))
+    ingest(store, project_id, SourceDataset((SourceCategory("dent"),), (source,)))
+
+    FORMATS[name].write(store, project_id, tmp_path / "out")
+
+    with Image.open(tmp_path / "out" / ("images" if name == "masks" else "") / goes_as) as written:
+        assert written.format == written_kind
+    if name == "coco":
+        assert [image.name for image in coco_read.read(tmp_path / "out").images] == [came_as]
+
+
+def all_files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("again", ["coco", "masks"])
+@pytest.mark.parametrize("first", ["coco", "masks"])
+def test_an_export_replaces_an_earlier_one_and_leaves_other_files(
+    store: Store, project_id: str, tmp_path: Path, first: str, again: str
+) -> None:
+    ingest(store, project_id, dataset(with_splits=False))
+    out = tmp_path / "out"
+    FORMATS[first].write(store, project_id, out)
+    put(out / "notes.txt", b"mine")
+    put(out / "mine.jpg", photo(9))
+    for number, image in enumerate(images.list_page(store, project_id, ImageFilter())):
+        images.set_split(store, [image.id], "valid")
+        if number == 0:
+            images.delete(store, [image.id])
+
+    FORMATS[again].write(store, project_id, out)
+
+    FORMATS[again].write(store, project_id, tmp_path / "new")
+    assert all_files(out) == sorted([*all_files(tmp_path / "new"), "mine.jpg", "notes.txt"])
+
+
+def test_an_export_without_photos_never_removes_photos(store: Store, project_id: str, tmp_path: Path) -> None:
+    ingest(store, project_id, dataset(with_splits=False))
+    put(tmp_path / "out/a_1.jpg", b"the user's own")
+
+    for _ in range(2):
+        coco.write(store, project_id, tmp_path / "out", with_photos=False)
+
+    assert (tmp_path / "out/a_1.jpg").read_bytes() == b"the user's own"
+
+
+def test_an_export_whose_list_is_gone_is_replaced_as_well(
+    store: Store, project_id: str, tmp_path: Path
+) -> None:
+    ingest(store, project_id, dataset(with_splits=False))
+    coco.write(store, project_id, tmp_path)
+    (tmp_path / LISTING).unlink()
+    everything = images.list_page(store, project_id, ImageFilter())
+    images.set_split(store, [image.id for image in everything], "train")
+
+    coco.write(store, project_id, tmp_path)
+
+    assert not (tmp_path / "annotations.json").exists()
+    assert len(coco_read.read(tmp_path).images) == 4
+
+
+def test_an_export_that_broke_off_is_replaced_by_the_next(tmp_path: Path) -> None:
+    def unreadable() -> bytes:
+        raise StorageError("The disk is gone.")
+
+    whole = dataset(with_splits=False)
+    broken = replace(whole, images=(*whole.images[:3], replace(whole.images[3], read=unreadable)))
+    with pytest.raises(StorageError):
+        masks.write_dataset(broken, tmp_path)
+    assert len(masks.read(tmp_path).images) == 3
+
+    masks.write_dataset(replace(whole, images=whole.images[3:]), tmp_path)
+
+    assert [image.name for image in masks.read(tmp_path).images] == ["images/1.jpg"]
+
+
+@pytest.mark.parametrize("name", ["coco", "masks"])
+@pytest.mark.parametrize(
+    "foreign", ["instances.json", "train/_annotations.coco.json", "masks/a__dent__1.png"]
+)
+def test_a_folder_with_annotations_from_elsewhere_is_refused_and_left_as_it_is(
+    store: Store, project_id: str, tmp_path: Path, name: str, foreign: str
+) -> None:
+    ingest(store, project_id, dataset(with_splits=False))
+    put(tmp_path / "out" / foreign, '{"images": [], "annotations": [], "categories": []}')
+
+    with pytest.raises(AppError, match=rf"annotations that come from elsewhere \({foreign}\)"):
+        FORMATS[name].write(store, project_id, tmp_path / "out")
+
+    assert all_files(tmp_path / "out") == [foreign]
+
+
+def test_a_list_of_an_earlier_export_cannot_name_files_outside_of_it(tmp_path: Path) -> None:
+    outside = put(tmp_path / "outside.jpg", b"mine")
+    put(tmp_path / "out" / LISTING, f"../outside.jpg\n{outside}\n")
+
+    coco.write_dataset(dataset(with_splits=False), tmp_path / "out")
+
+    assert outside.read_bytes() == b"mine"
+
+
+def named(*names: str) -> list[str]:
+    return file_names([SourceImage(name, bytes) for name in names])
+
+
+def test_a_long_name_leaves_room_for_what_a_format_appends() -> None:
+    (name,) = named("车" * 150 + ".jpg")
+
+    assert name == "车" * 40 + ".jpg"
+
+
 def test_equal_stems_get_their_folder_as_a_prefix() -> None:
-    assert file_names(["a/1.jpg", "b/1.jpg", "2.png"]) == ["a_1.jpg", "b_1.jpg", "2.png"]
-    assert file_names(["x/a/1.jpg", "y/a/1.jpg"]) == ["x_a_1.jpg", "y_a_1.jpg"]
-    assert file_names(["1.jpg", "1.png", "1.JPG"]) == ["1.jpg", "1-2.png", "1-3.jpg"]
-    assert file_names(["../../etc/passwd", "..", "a\\b:c.jpg", ".x.jpg"]) == [
+    assert named("a/1.jpg", "b/1.jpg", "2.png") == ["a_1.jpg", "b_1.jpg", "2.png"]
+    assert named("x/a/1.jpg", "y/a/1.jpg") == ["x_a_1.jpg", "y_a_1.jpg"]
+    assert named("1.jpg", "1.png", "1.JPG") == ["1.jpg", "1-2.png", "1-3.jpg"]
+    assert named("../../etc/passwd", "..", "a\\b:c.jpg", ".x.jpg") == [
         "passwd.jpg",
         "photo.jpg",
         "b_c.jpg",
@@ -223,7 +356,7 @@ def test_equal_stems_get_their_folder_as_a_prefix() -> None:
 
 @given(st.lists(st.text(alphabet="a1_./\\- A", min_size=1, max_size=12), max_size=8))
 def test_file_names_are_always_unique_and_stay_in_their_folder(names: list[str]) -> None:
-    given_names = file_names(names)
+    given_names = named(*names)
 
     assert len({name.rpartition(".")[0].casefold() for name in given_names}) == len(names)
     assert not any(set(name) & set("/\\:") or name.startswith(".") or "__" in name for name in given_names)

@@ -134,6 +134,38 @@ def test_a_file_that_is_also_a_folder_is_refused(tmp_path: Path) -> None:
         assert [refusal.file for refusal in opened.refused] == ["a/b.jpg"]
 
 
+def test_a_folder_s_zips_stay_packed_unless_they_are_asked_for(folder: Path) -> None:
+    zip_of(folder / "a.zip", {"1.jpg": b"1"})
+
+    with unpack.open_source(folder) as opened:
+        assert names_in(opened.folder) == ["a.zip"]
+
+
+def test_the_zips_of_an_upload_are_unpacked_beside_its_other_files(folder: Path) -> None:
+    zip_of(folder / "a.zip", {"1.jpg": b"1", "../evil.jpg": b"evil"})
+    put(folder / "a/2.jpg", photo())
+    put(folder / "b/3.jpg", photo())
+    zip_of(folder / "b/A.ZIP", {"1.jpg": b"2", "inner.zip": b"stays"})
+    put(folder / "c.zip", b"not a zip")
+
+    with unpack.open_source(folder, with_zips=True) as opened:
+        assert names_in(opened.folder) == ["a/2.jpg", "a_2/1.jpg", "b/3.jpg", "b/A/1.jpg", "b/A/inner.zip"]
+        assert (opened.folder / "a/2.jpg").read_bytes() == photo()
+        assert [refusal.file for refusal in opened.refused] == ["a.zip/../evil.jpg", "c.zip"]
+    assert names_in(folder) == ["a/2.jpg", "a.zip", "b/3.jpg", "b/A.ZIP", "c.zip"]
+
+
+def test_an_upload_of_nothing_but_damaged_zips_says_so(folder: Path) -> None:
+    for name in ("a.zip", "b.zip"):
+        put(folder / name, b"not a zip")
+
+    with (
+        pytest.raises(FormatError, match=r"Nothing could be unpacked. a\.zip: .* is not a zip file"),
+        unpack.open_source(folder, with_zips=True),
+    ):
+        pass
+
+
 def test_clutter_is_left_out_without_a_word(tmp_path: Path) -> None:
     clutter = ["__MACOSX/._a.jpg", ".DS_Store", "a/.hidden/x.jpg", "a/Thumbs.db", "a/desktop.ini"]
     path = zip_of(tmp_path / "x.zip", {name: b"" for name in clutter} | {"a/1.jpg": b"1"})

@@ -1,16 +1,19 @@
 """Projects as the pages and the command line fill them."""
 
 import io
+import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from core.domain.errors import AppError, FormatError, StorageError, UnknownChoice
+from core.domain.errors import AppError, FormatError, NotEnoughLabels, StorageError, UnknownChoice
 from core.domain.images import ImageFilter
 from core.services import projects
 from core.storage import jobs
 from core.storage.settings import Settings
 from core.storage.store import Store, open_store
+from core.worker import imports
 from tests.builders import add_image, photo_bytes, project_with, square
 
 
@@ -56,6 +59,82 @@ def test_uploads_are_kept_under_safe_names_and_queued(store: Store) -> None:
     assert upload.parent == store.home / "uploads"
     assert names == ["C:/photos/y.jpg", "a/x.jpg", "b/x.jpg", "b/x_2.jpg", "etc/passwd.jpg"]
     assert [queued.kind for queued in jobs.list_of(store, project.id)] == ["import"]
+
+
+def test_names_are_cut_by_bytes_and_keep_their_ending(store: Store) -> None:
+    project = project_with(store)
+    long = "车" * 150
+    files = [(f"{long}/{long}{n}.HEIC", io.BytesIO(b"1")) for n in range(2)]
+
+    job = projects.import_uploads(store, project.id, files, format="auto")
+
+    kept = sorted(path for path in Path(job.payload["upload"]).rglob("*") if path.is_file())
+    assert [path.name for path in kept] == [long[:65] + ".HEIC", long[:65] + "_2.HEIC"]
+    assert {path.parent.name for path in kept} == {long[:66]}
+
+
+@pytest.mark.parametrize("name", ["..\0/..\0/x.jpg", "\0../\0../x.jpg", "..\ud800/x.jpg", "//../x.jpg"])
+def test_no_name_leads_out_of_the_upload(store: Store, name: str) -> None:
+    project = project_with(store)
+
+    job = projects.import_uploads(store, project.id, [(name, io.BytesIO(b"1"))], format="auto")
+
+    assert (Path(job.payload["upload"]) / "x.jpg").read_bytes() == b"1"
+
+
+def test_two_zips_and_a_photo_uploaded_at_once_are_all_taken(store: Store) -> None:
+    project = project_with(store)
+    files = [
+        ("a.zip", _zip({"1.jpg": photo_bytes(1)})),
+        ("b.zip", _zip({"1.jpg": photo_bytes(2)})),
+        ("c.jpg", io.BytesIO(photo_bytes(3))),
+    ]
+
+    job = projects.import_uploads(store, project.id, files, format="auto")
+    report = imports.handle(store, job, lambda share, text: None)
+
+    taken = projects.list_images(store, project.id, ImageFilter())
+    assert sorted(image.name for image in taken) == ["a/1.jpg", "b/1.jpg", "c.jpg"]
+    assert (report["refused"], report["notes"]) == ([], [])
+
+
+def test_two_exported_zips_uploaded_at_once_bring_their_labels(store: Store) -> None:
+    exported: list[tuple[str, BinaryIO]] = []
+    for number in (1, 2):
+        source = project_with(store, "dent", name=f"Source {number}")
+        add_image(store, source, number, square(1))
+        exported.append((f"{number}.zip", projects.export_zip(store, source.id)))
+    project = project_with(store)
+
+    job = projects.import_uploads(store, project.id, exported, format="auto")
+    for _, file in exported:
+        file.close()
+    imports.handle(store, job, lambda share, text: None)
+
+    assert projects.overview(store, project.id).annotations == {1: 2}
+
+
+def test_an_exported_zip_holds_the_photos_and_leaves_nothing_behind(store: Store) -> None:
+    project = project_with(store, "dent")
+    for seed in (1, 2):
+        add_image(store, project, seed, square(1))
+
+    with projects.export_zip(store, project.id) as file, zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist()) == ["annotations.json", "photo_1.jpg", "photo_2.jpg"]
+        assert archive.read("photo_1.jpg") == photo_bytes(1)
+        assert isinstance(file, io.BufferedReader)  # what Streamlit's download takes
+
+    assert list((store.home / "scratch").iterdir()) == []
+
+
+def test_nothing_labelled_makes_no_zip(store: Store) -> None:
+    project = project_with(store)
+
+    with pytest.raises(NotEnoughLabels, match="Label a photo first"):
+        projects.export_zip(store, project.id)
+
+    assert list((store.home / "scratch").iterdir()) == []
 
 
 def test_an_upload_of_nothing_is_refused(store: Store) -> None:
@@ -116,6 +195,15 @@ def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="cannot be opened"):
         open_store(Settings(home=tmp_path, database_url="", blobs=""))
+
+
+def _zip(members: dict[str, bytes]) -> BinaryIO:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    file.seek(0)
+    return file
 
 
 def _photo(folder: Path) -> Path:
