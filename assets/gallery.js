@@ -64,7 +64,7 @@ class Gallery {
     this.send = () => setStateValue("selected", { version: this.#version, ids: [...this.#selected] });
     this.open = (id) => setTriggerValue("open", id);
     this.#drawTiles(tiles);
-    if (this.#version === null) {
+    if (version !== this.#version) {
       this.#version = version;
       this.#selected = new Set(selected);
     }
