@@ -8,7 +8,7 @@ from core.domain.images import ImageFilter, Project
 from core.domain.labels import SPLITS, ImageState
 from core.services import projects
 from core.services.home import open_home
-from pages.components.gallery import gallery
+from pages.components.gallery import clear_selection, gallery
 from pages.components.jobs import follow_job
 from pages.components.shell import current_project, empty_state, shown_errors
 
@@ -19,6 +19,7 @@ TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "tif", "tiff", "bmp", "mp
 store = open_home()
 project = current_project()
 IMPORT_JOB = f"import_job_{project.id}"
+GALLERY = f"gallery_{project.id}"
 
 
 @st.dialog("Import photos and labels", width="medium")
@@ -57,20 +58,23 @@ def choose_filter(project: Project) -> ImageFilter:
 
 
 def draw_actions(selected: list[str]) -> None:
-    """What can be done with the selected photos."""
+    """What can be done with the selected photos; always there, so that the grid does not jump."""
+    is_idle = not selected
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{len(selected)} selected**", width="content")
-        for split in SPLITS:
-            if st.button(f"Move to {split}", key=f"split_{split}"):
+        st.markdown(
+            f"**{len(selected)} selected**" if selected else ":gray[Select photos to]", width="content"
+        )
+        for split in (*SPLITS, None):
+            title = f"Move to {split}" if split else "No split"
+            if st.button(title, key=f"split_{split}", disabled=is_idle):
                 projects.set_split(store, selected, split)
+                clear_selection(GALLERY)
                 st.rerun()
-        if st.button("No split"):
-            projects.set_split(store, selected, None)
-            st.rerun()
-        with st.popover("Delete", icon=":material/delete:"):
-            st.write("Takes these photos and their labels out of the project. Runs made from them stay.")
+        with st.popover("Delete", icon=":material/delete:", disabled=is_idle):
+            st.write("Takes these photos out of the project. Runs made from them stay as they are.")
             if st.button(f"Delete {len(selected)} photos", type="primary"):
                 projects.delete_images(store, selected)
+                clear_selection(GALLERY)
                 st.rerun()
 
 
@@ -111,9 +115,8 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
     page = st.pagination(pages, key="images_page") if pages > 1 else 1
 shown = projects.list_images(store, project.id, only, offset=(page - 1) * PAGE_SIZE, limit=PAGE_SIZE)
 actions = st.container()
-event = gallery(store, project, shown, key=f"gallery_{project.id}")
+event = gallery(store, project, shown, key=GALLERY)
 if event.opened:
     st.switch_page("pages/label.py", query_params={"image": event.opened})
-if event.selected:
-    with actions:
-        draw_actions(event.selected)
+with actions:
+    draw_actions(event.selected)

@@ -117,14 +117,15 @@ if not project.categories:
 @st.fragment
 def canvas(ids: list[str]) -> None:
     """Walk through the list as it was when the page was drawn: a photo done meanwhile keeps its place."""
-    ids = labelling.still_there(store, project.id, ids)
-    if not ids:
+    there = labelling.still_there(store, project.id, ids)
+    if not there:
         empty_state(
             "Nothing to do here", f"No photo is in “{SHOW[show or 'all']}”.", ":material/check_circle:"
         )
         return
-    image_id = st.session_state.get(IMAGE) or labelling.first_to_do(store, project.id)
-    draw_canvas(project, ids, image_id if image_id in ids else ids[0])
+    wanted = st.session_state.get(IMAGE) or labelling.first_to_do(store, project.id)
+    onwards = ids[ids.index(wanted) :] if wanted in ids else ids  # past a photo deleted meanwhile
+    draw_canvas(project, there, next((i for i in onwards if i in there), there[0]))
 
 
 if st.query_params.get("image"):
