@@ -77,7 +77,7 @@ def test_a_category_is_renamed_and_keeps_its_id(store: Store, project: Project) 
 
 
 def test_a_category_cannot_take_another_ones_name(store: Store, project: Project) -> None:
-    with pytest.raises(AppError, match="already a category"):
+    with pytest.raises(AppError, match="already a class"):
         projects.change_category(store, project.id, Category(1, "Scratch", "#123456"))
 
     assert projects.get(store, project.id) == project
