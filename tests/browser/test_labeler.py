@@ -1,8 +1,6 @@
 """The label canvas in a real browser: mouse, keyboard, touch, and a server that fails on demand."""
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -484,20 +482,13 @@ def test_on_a_phone_one_finger_draws_and_two_fingers_zoom(browser: Browser, serv
     context.close()
 
 
-def test_a_closed_polygon_reaches_the_server_at_once(
-    canvas: Canvas, record_property: Callable[..., None]
-) -> None:
-    waits = []
+def test_each_closed_polygon_is_on_the_server_before_the_next_one(canvas: Canvas) -> None:
     for index in range(10):
         y = 250 + 250 * index
         canvas.press("p")
         canvas.click((600, y), (900, y), (900, y + 150))
         with canvas.page.expect_response(lambda answer: "/labels/" in answer.url) as answer:
-            started = time.perf_counter()
             canvas.press("Enter")
-        assert answer.value.ok
-        waits.append(time.perf_counter() - started)
 
-    record_property("polygon_close_to_server_seconds", statistics.median(waits))
-    assert statistics.median(waits) < 0.5
-    assert len(objects(canvas.saved())) == 10
+        assert answer.value.ok
+        assert len(objects(canvas.saved())) == index + 1

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 from pycocotools.coco import COCO
 
 from core.domain.images import Image, ImageFilter, Project
@@ -152,12 +152,20 @@ def take_the_results_along(page: Page, shares: list[str], folder: Path) -> None:
     assert np.array_equal(painted, indices)
 
 
+def resting_box(page: Page, element: Locator) -> FloatRect:
+    """Give where an element is once the page around it has stopped moving."""
+    before, box = None, element.bounding_box()
+    while box is None or box != before:
+        page.wait_for_timeout(700)
+        before, box = box, element.bounding_box()
+    return box
+
+
 def mark_what_was_missed(app: App, page: Page) -> None:
     page.get_by_text("Mark what it missed").click()
     canvas = page.locator("canvas.upper-canvas")
     canvas.scroll_into_view_if_needed(timeout=2 * MINUTE)
-    box = canvas.bounding_box()
-    assert box
+    box = resting_box(page, canvas)
     save = page.get_by_role("button", name="Save for labelling")
     expect(save).to_be_disabled()
 
