@@ -32,12 +32,12 @@ def finish_run(store: Store, project: Project, epochs: int) -> Run:
 
 
 def _record(store: Store, run: Run, image: Image, epoch: int, epochs: int) -> runs.ImageRecord:
-    classes = training.data_version(store, run).categories
-    truth = pictures.truth_map(store, image, image.rev, classes)
+    version = training.data_version(store, run)
+    truth = pictures.truth_map(store, image, image.rev, version)
     predicted = np.roll(truth, 8 * (epochs - epoch), axis=(0, 1))
     confidence = np.random.default_rng(epoch).integers(120, 255, truth.shape, np.uint8)
     key = f"runs/{run.id}/predictions/epoch_{epoch:03d}/{image.id}"
     store.blobs.put(f"{key}.png", encode_grey_png(predicted))
     store.blobs.put(f"{key}-confidence.png", encode_grey_png(confidence))
-    matrix = confusion_matrix(truth, predicted, len(classes) + 1)
+    matrix = confusion_matrix(truth, predicted, len(version.categories) + 1)
     return runs.ImageRecord(image.id, matrix, f"{key}.png", f"{key}-confidence.png")

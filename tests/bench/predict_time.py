@@ -34,7 +34,7 @@ PARTS = {
     "network": ["session.py:logits"],
     "full-size label map": ["upsampling.py:_label_map"],
     "confidence": ["upsampling.py:_confidence"],
-    "pictures as PNG": ["overlay.py:encode_grey_png"],
+    "pictures as PNG": ["overlay.py:encode_grey_png", "overlay.py:encode_index_png"],
     "files kept": ["blobs.py:put", "blobs.py:exists"],
     "shares of classes": ["predict.py:shares"],
     "SHA-256 of photo and model": ["~:<built-in method _hashlib.openssl_sha256>"],
