@@ -30,6 +30,7 @@ MAX_OUTLINE_PX = 2_000_000
 MAX_CHARS_PER_RUN = 7  # 35 bits, far more than MAX_PIXELS
 SUBPIXEL_BITS = 4
 FILL_BORDER_PX = 0.45
+MARGIN_PX = 4  # OpenCV fills outlines that leave the array up to 0.8 px wrong along the array's border
 HALF_TURN = np.linspace(-np.pi / 2, np.pi / 2, 33)
 
 
@@ -279,11 +280,12 @@ def _brush_patch(op: BrushOp, size_hw: tuple[int, int]) -> tuple[Mask, tuple[int
     if (points == points[0]).all():
         y, x = np.ogrid[:height, :width]
         return (x - local[0, 0]) ** 2 + (y - local[0, 1]) ** 2 <= op.radius**2, (left, top)
-    patch = np.zeros((height, width), np.uint8)
-    for start, end in pairwise(local):
+    patch = np.zeros((height + 2 * MARGIN_PX, width + 2 * MARGIN_PX), np.uint8)
+    for start, end in pairwise(local + MARGIN_PX):
         outline = np.rint(_capsule(start, end, op.radius) * 2**SUBPIXEL_BITS).astype(np.int32)
         cv2.fillConvexPoly(patch, outline, 1, cv2.LINE_8, SUBPIXEL_BITS)
-    return patch.view(np.bool_), (left, top)
+    inner = patch[MARGIN_PX : MARGIN_PX + height, MARGIN_PX : MARGIN_PX + width]
+    return np.ascontiguousarray(inner).view(np.bool_), (left, top)
 
 
 def _capsule(start: NDArray[np.float64], end: NDArray[np.float64], radius: float) -> NDArray[np.float64]:

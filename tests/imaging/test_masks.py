@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -105,6 +105,7 @@ def test_ops_far_apart_share_one_box() -> None:
     assert not nothing.any()
 
 
+@example([(0.0, 0.1875), (19.0, 2.25)], 1.625)  # leaves the image along its upper border
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-20, 60), st.floats(-20, 60)), min_size=1, max_size=5),
@@ -115,7 +116,7 @@ def test_a_brush_covers_what_lies_within_its_radius(points: list[tuple[float, fl
 
     y, x = np.mgrid[:40, :50] + 0.5
     away = distance_to_line(x, y, points)
-    assert mask[away < radius - 0.8].all()
+    assert mask[away < radius - 0.6].all()
     assert not mask[away > radius + 0.8].any()
 
 
