@@ -71,7 +71,7 @@ def train(
     run = training.start_run(store, target.id, config)
     if wait:
         run = workers.wait(
-            store, lambda: training.get_run(store, run.id), lambda r: r.state.is_final, _progress_line()
+            store, lambda: training.get_run(store, run.id), evaluation.is_over, _progress_line()
         )
     _answer(
         as_json,
@@ -79,7 +79,7 @@ def train(
         [run.id],
     )
     if wait:
-        workers.require_success("run", run.state.value, run.error)
+        evaluation.require_done(run)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from core.services.home import Store
 from core.storage import images, jobs, lifecycle, projects, runs, versions
 
 METRIC = "val_miou_foreground"
+Work = TypeVar("Work", Run, Job)
 
 
 @dataclass(frozen=True)
@@ -254,15 +256,16 @@ def checkpoint_to_show(store: Store, project_id: str) -> tuple[Run, int]:
     raise NotFound("There is no trained model yet. Train one first.")
 
 
-def is_over(work: Job) -> bool:
-    """Tell whether a job has its verdict."""
+def is_over(work: Work) -> bool:
+    """Tell whether a run or a job has its verdict."""
     return work.state.is_final
 
 
-def require_done(work: Job) -> Job:
-    """Give back a finished job. Raises AppError with the worker's sentence when it failed."""
+def require_done(work: Work) -> Work:
+    """Give back a finished run or job. Raises AppError with the worker's sentence when it failed."""
     if work.state is not WorkState.SUCCEEDED:
-        raise AppError(work.error or f"The job was {work.state.value}.")
+        kind = "run" if isinstance(work, Run) else "job"
+        raise AppError(work.error or f"The {kind} was {work.state.value}.")
     return work
 
 

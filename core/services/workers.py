@@ -98,9 +98,3 @@ def _ensured(store: Store) -> Generator[Callable[[], None]]:
     finally:
         for process in started:
             stop(process)
-
-
-def require_success(kind: str, state: str, error: str) -> None:
-    """Raise AppError with the worker's own sentence unless the work succeeded."""
-    if state != "succeeded":
-        raise AppError(error or f"The {kind} was {state}.")

@@ -1,23 +1,13 @@
 """A real browser on the real app, and the moments at which something is on its screen."""
 
-import os
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-CHROMIUM = os.environ.get("MASKWRIGHT_CHROMIUM") or "/usr/bin/chromium"
-ARGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+from tests.browser.served import CHROMIUM, CHROMIUM_ARGS
+
 PATIENCE_MS = 60_000
 
 # The script has run to its end, its title stands, and each thumbnail in the window is decoded.
@@ -36,7 +26,7 @@ SETTLED = """title => {
 def chromium() -> Generator[Browser]:
     """Have a browser while the block runs."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         try:
             yield browser
         finally:

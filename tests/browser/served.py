@@ -18,7 +18,7 @@ from core.worker.processes import stop
 from tests.builders import empty_store
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("MASKWRIGHT_CHROMIUM", "/usr/bin/chromium")
+CHROMIUM = os.environ.get("MASKWRIGHT_CHROMIUM") or "/usr/bin/chromium"
 CHROMIUM_ARGS = [
     "--headless",
     "--no-sandbox",
