@@ -126,7 +126,9 @@ def predict(page: Page, photo: Path) -> list[str]:
     expect(viewer).to_have_attribute("data-epoch-shown", re.compile("[12]"), timeout=2 * MINUTE)
     expect(page.get_by_test_id("pane-prediction")).to_be_visible()
     expect(page.get_by_text("Share of the photo")).to_be_visible()
-    return page.get_by_text(re.compile(r"^(\d+\.\d%|none)$")).all_inner_texts()
+    shares = page.get_by_text(re.compile(r"^(\d+\.\d%|none)$"))
+    expect(shares).to_have_count(3)  # the page draws them one by one
+    return shares.all_inner_texts()
 
 
 def take_the_results_along(page: Page, shares: list[str], folder: Path) -> None:
