@@ -16,6 +16,7 @@ from core.imaging.sample import draw_panel
 from tests.bench.processes import ROOT, App, app_running, command_line, fresh_home
 from tests.bench.screen import chromium, new_page, wait_until_settled
 from tests.bench.trained_run import PROJECT, train_sample
+from tests.browser.patience import wait_until_idle
 
 EPOCHS = 8
 MAX_BYTES = 400_000
@@ -51,6 +52,7 @@ def _shoot(
     show(page, app)
     page.mouse.move(size_wh[0] - 5, size_wh[1] - 5)  # so that nothing is hovered
     page.wait_for_timeout(SETTLING_MS)
+    wait_until_idle(page)
     path.write_bytes(small_enough(page.screenshot(animations="disabled")))
     page.context.close()
 
@@ -93,6 +95,7 @@ def show_review(page: Page, app: App) -> None:
     number.press("Enter")
     number.blur()
     page.locator("[data-testid=viewer][data-epoch-shown='4']").wait_for()
+    page.get_by_text("Epoch 4, all validation photos").wait_for()  # the figures beside it follow
 
 
 def show_predict(page: Page, app: App) -> None:
@@ -102,7 +105,7 @@ def show_predict(page: Page, app: App) -> None:
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
         [{"name": "returned-car.jpg", "mimeType": "image/jpeg", "buffer": data}]
     )
-    page.locator("[data-testid=viewer][data-epoch-shown]").wait_for()
+    wait_until_settled(page, "Predict", "[data-testid=viewer][data-epoch-shown]")
 
 
 def show_curves(page: Page, app: App) -> None:

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
 
+from tests.browser import patience
 from tests.browser.served import CHROMIUM, CHROMIUM_ARGS, App, running_app
+
+expect.set_options(timeout=patience.MILLISECONDS)
 
 OUR_ROUTES = re.compile(r"/(assets|img|file|truth|annotations)/")
 FAILED = pytest.StashKey[bool]()
@@ -17,7 +20,9 @@ FAILED = pytest.StashKey[bool]()
 def browser() -> Iterator[Browser]:
     """Chromium, one per file."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=CHROMIUM_ARGS, timeout=patience.MILLISECONDS
+        )
         yield chromium
         chromium.close()
 
@@ -34,7 +39,7 @@ def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> It
     """A desktop page on which no script and no request may fail; its picture on failure is in tmp_path."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(patience.MILLISECONDS)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("response", lambda answer: faults.extend(_refused(answer)))

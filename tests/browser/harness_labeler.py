@@ -112,9 +112,10 @@ async def control(request: Request) -> Response:
 def show() -> None:
     """The label page: the canvas on one of three images."""
     store = STORE
-    store.script_runs += 1
-    if st.button("Start afresh"):
-        st.session_state["at"] = 0
+    with st.container(horizontal=True):
+        if st.button("Start afresh"):
+            st.session_state["at"] = 0
+        st.button("Run again")
     at = st.session_state.setdefault("at", 0)
     name = IMAGES[at]
     image_id = f"{name}-{store.generation}"
@@ -138,6 +139,8 @@ def show() -> None:
         store.events.append({"to": event.to, "image_id": event.image_id.split("-")[0], "rev": event.rev})
         step = -1 if event.to == "previous" else 1
         st.session_state["at"] = min(len(IMAGES) - 1, max(0, at + step))
+    store.script_runs += 1  # at its end: whoever sees the number sees the events too
+    if event:
         st.rerun()
 
 

@@ -7,12 +7,17 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-SQUARE = [(800, 800), (1600, 800), (1600, 1600), (800, 1600)]
+from tests.browser import patience
+from tests.browser.patience import eventually, messages_to_script, wait_until_at_rest, wait_until_idle
 
-TO_SCREEN = """(canvas, [x, y]) => {
+SQUARE = [(800, 800), (1600, 800), (1600, 1600), (800, 1600)]
+DOUBLE_CLICK_SECONDS = 0.04  # between pressing and releasing, and between the clicks
+
+TO_SCREEN = """(canvas, points) => {
   const box = canvas.getBoundingClientRect();
   const { scale, offsetX, offsetY } = canvas.dataset;
-  return [box.left + Number(offsetX) + x * scale, box.top + Number(offsetY) + y * scale];
+  const [left, top] = [box.left + Number(offsetX), box.top + Number(offsetY)];
+  return points.map(([x, y]) => [left + x * scale, top + y * scale]);
 }"""
 
 TO_IMAGE = """(canvas, [left, top]) => {
@@ -21,10 +26,23 @@ TO_IMAGE = """(canvas, [left, top]) => {
   return [(left - box.left - offsetX) / scale, (top - box.top - offsetY) / scale];
 }"""
 
+# Null while the layer below is only stretched to the view, not yet drawn for it.
 ALPHA = """(canvas, [x, y]) => {
   const layer = canvas.previousElementSibling;
+  if (layer.style.transform) return null;
+  const { scale, offsetX, offsetY } = canvas.dataset;
   const ratio = canvas.width / canvas.getBoundingClientRect().width;
-  return layer.getContext('2d').getImageData(x * ratio, y * ratio, 1, 1).data[3];
+  const [left, top] = [Number(offsetX) + x * scale, Number(offsetY) + y * scale];
+  return layer.getContext('2d').getImageData(left * ratio, top * ratio, 1, 1).data[3];
+}"""
+
+# A hint is gone after a few seconds: what it said is kept for a test that comes late.
+KEEP_HINTS = """canvas => {
+  const hint = canvas.getRootNode().querySelector('[data-testid=hint]');
+  window.hintsKept?.disconnect();
+  window.hints = [];
+  window.hintsKept = new MutationObserver(() => window.hints.push(hint.textContent));
+  window.hintsKept.observe(hint, { childList: true });
 }"""
 
 
@@ -34,6 +52,7 @@ class Canvas:
     def __init__(self, page: Page, base: str) -> None:
         self.page = page
         self.base = base
+        self.messages = messages_to_script(page)
 
     @property
     def canvas(self) -> Locator:
@@ -43,52 +62,93 @@ class Canvas:
         self.page.goto(self.base + path)
         self.wait_for_photo()
 
-    def wait_for_photo(self) -> None:
-        expect(self.canvas).to_have_attribute("data-photo", "full", timeout=15_000)
+    def wait_for_photo(self, image: str | None = None) -> None:
+        """Wait until a photo, or the one with this id, is there at full resolution and lies still."""
+        if image:
+            expect(self.canvas).to_have_attribute("data-image", image)
+        expect(self.canvas).to_have_attribute("data-photo", "full")
+        expect(self.canvas).to_be_visible()
+        wait_until_idle(self.page)
+        wait_until_at_rest(self.canvas)
 
     def start_afresh(self) -> None:
         """Give the server and the open page three images without labels."""
         generation = self.tell(do="reset")["generation"]
         self.page.get_by_role("button", name="Start afresh").click()
-        expect(self.canvas).to_have_attribute("data-image", f"one-{generation}")
-        self.wait_for_photo()
+        self.wait_for_photo(f"one-{generation}")
+        self.canvas.evaluate(KEEP_HINTS)
         self.canvas.focus()
         self.press("p", "1")
 
     def tell(self, **wish: object) -> dict[str, Any]:
-        return self.page.request.post(f"{self.base}/control", data=json.dumps(wish)).json()
+        url = f"{self.base}/control"
+        return self.page.request.post(url, data=json.dumps(wish), timeout=patience.MILLISECONDS).json()
 
     def saved(self, image: str = "one") -> dict[str, Any]:
-        return self.page.request.get(f"{self.base}/labels/{image}").json()
+        url = f"{self.base}/labels/{image}"
+        return self.page.request.get(url, timeout=patience.MILLISECONDS).json()
+
+    def navigations(self) -> list[dict[str, Any]]:
+        """Give what the page was asked for so far, once its script has run after all of it."""
+        runs = self.tell(do="look")["script_runs"]
+        self.page.get_by_role("button", name="Run again").click()
+        seen = eventually(lambda: self.tell(do="look"), lambda seen: seen["script_runs"] > runs)
+        self.canvas.focus()
+        return seen["events"]
 
     def screen(self, x: float, y: float) -> tuple[float, float]:
-        left, top = self.canvas.evaluate(TO_SCREEN, [x, y])
-        return left, top
+        """Where an image point is on the screen once the canvas lies still."""
+        return self.places((x, y))[0]
+
+    def places(self, *points: tuple[float, float]) -> list[tuple[float, float]]:
+        """Where image points are on the screen once the canvas lies still."""
+        wait_until_at_rest(self.canvas)
+        return [(left, top) for left, top in self.canvas.evaluate(TO_SCREEN, points)]
 
     def image(self, left: float, top: float) -> tuple[float, float]:
+        """Which image point is at a place on the screen once the canvas lies still."""
+        wait_until_at_rest(self.canvas)
         x, y = self.canvas.evaluate(TO_IMAGE, [left, top])
         return x, y
 
+    def scale(self) -> float:
+        """Screen pixels per image pixel once the canvas lies still."""
+        wait_until_at_rest(self.canvas)
+        return float(self.canvas.get_attribute("data-scale") or "nan")
+
     def paint(self, x: float, y: float) -> int:
-        """How strongly objects are painted at an image point, 0 to 255."""
-        box = self.canvas.bounding_box()
-        assert box
-        left, top = self.screen(x, y)
-        return int(self.canvas.evaluate(ALPHA, [left - box["x"], top - box["y"]]))
+        """How strongly objects are painted at an image point, 0 to 255, once all is drawn."""
+        wait_until_at_rest(self.canvas)
+        alpha = eventually(lambda: self.canvas.evaluate(ALPHA, [x, y]), lambda alpha: alpha is not None)
+        return int(alpha)
 
     def click(self, *points: tuple[float, float], modifier: str | None = None) -> None:
+        places = self.places(*points)
         if modifier:
             self.page.keyboard.down(modifier)
-        for x, y in points:
-            self.page.mouse.click(*self.screen(x, y))
+        for place in places:
+            self.page.mouse.click(*place)
         if modifier:
             self.page.keyboard.up(modifier)
 
+    def double_click(self, x: float, y: float) -> None:
+        """Click twice with the times of a quick hand, however slowly the machine passes the clicks on."""
+        left, top = self.screen(x, y)
+        self.page.mouse.move(left, top)
+        session = self.page.context.new_cdp_session(self.page)
+        began = time.time() - 4 * DOUBLE_CLICK_SECONDS
+        for number, kind in enumerate(["mousePressed", "mouseReleased"] * 2):
+            event = {"type": kind, "x": left, "y": top, "button": "left", "clickCount": 1 + number // 2}
+            moment = began + number * DOUBLE_CLICK_SECONDS
+            session.send("Input.dispatchMouseEvent", {**event, "timestamp": moment})
+        session.detach()
+
     def drag(self, *points: tuple[float, float], steps: int = 6) -> None:
-        self.page.mouse.move(*self.screen(*points[0]))
+        start, *others = self.places(*points)
+        self.page.mouse.move(*start)
         self.page.mouse.down()
-        for x, y in points[1:]:
-            self.page.mouse.move(*self.screen(x, y), steps=steps)
+        for place in others:
+            self.page.mouse.move(*place, steps=steps)
         self.page.mouse.up()
 
     def press(self, *keys: str) -> None:
@@ -102,16 +162,18 @@ class Canvas:
 
     def until(self, is_so: Callable[[dict[str, Any]], bool], image: str = "one") -> dict[str, Any]:
         """Wait until the server holds labels of a kind, and give them."""
-        deadline = time.monotonic() + 6
-        while time.monotonic() < deadline:
-            saved = self.saved(image)
-            if is_so(saved):
-                return saved
-            self.page.wait_for_timeout(20)
-        raise AssertionError(f"The server still holds {json.dumps(self.saved(image))[:600]}")
+        return eventually(lambda: self.saved(image), is_so)
 
     def expect_state(self, text: str) -> None:
-        expect(self.page.get_by_test_id("save-state")).to_contain_text(text, timeout=8_000)
+        """Wait until the saving is told to be in a state, after what was asked of the canvas before."""
+        wait_until_at_rest(self.canvas)
+        expect(self.page.get_by_test_id("save-state")).to_contain_text(text)
+
+    def expect_hint(self, text: str) -> None:
+        """Wait until a hint has said something since the canvas started afresh; it may be gone by now."""
+        eventually(
+            lambda: self.page.evaluate("window.hints"), lambda hints: any(text in hint for hint in hints)
+        )
 
 
 def objects(saved: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,15 +6,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.storage import lifecycle
 from core.storage.lifecycle import JOBS, RUNS
 from core.storage.store import Store
 from core.worker.processes import stop
+from tests.browser import patience
 from tests.builders import empty_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,14 +30,24 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 120
+START_SECONDS = 300
 
 
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def reserve_port() -> socket.socket:
+    """Take a port: nobody else is given it by the system before this socket is closed.
+
+    A server told to use it still can, as Linux lets sockets that allow reuse share a port while at
+    most one of them listens. A port that was merely looked up could be taken before the server is up.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
+
+
+def port_of(reserved: socket.socket) -> int:
+    """Give the number of a reserved port."""
+    return int(reserved.getsockname()[1])
 
 
 def launch(
@@ -68,7 +79,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     """Stop a server as a user does with Ctrl-C or a machine at shutdown."""
     process.terminate()
     try:
-        process.wait(30)
+        process.wait(patience.SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -76,14 +87,15 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def served(script: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def served(script: Path, log: Path, environment: Mapping[str, str] | None = None) -> Generator[str]:
     """Serve a harness while the block runs; gives its address."""
-    port = free_port()
-    process = launch(script, port, log, {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})})
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        end(process)
+    with reserve_port() as reserved:
+        port = port_of(reserved)
+        process = launch(script, port, log, {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})})
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            end(process)
 
 
 @dataclass
@@ -91,8 +103,8 @@ class App:
     """The app on a home of its own, with its embedded worker."""
 
     home: Path
+    port: int
     base_path: str = ""
-    port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -124,23 +136,26 @@ class App:
             end(process)
 
     def close(self) -> None:
-        """Stop the server and whatever it left under way."""
-        self.stop()
-        for table in (RUNS, JOBS):
-            for work in lifecycle.active(self.store, table):
-                if work.process is not None:
-                    stop(work.process, 0)
+        """Stop the server and, even when that fails, whatever it left under way."""
+        try:
+            self.stop()
+        finally:
+            for table in (RUNS, JOBS):
+                for work in lifecycle.active(self.store, table):
+                    if work.process is not None:
+                        stop(work.process, 0)
 
 
 @contextmanager
-def running_app(home: Path, base_path: str = "") -> Iterator[App]:
+def running_app(home: Path, base_path: str = "") -> Generator[App]:
     """Run the app while the block runs."""
-    app = App(home, base_path)
-    try:
-        app.start()
-        yield app
-    finally:
-        app.close()
+    with reserve_port() as reserved:
+        app = App(home, port_of(reserved), base_path)
+        try:
+            app.start()
+            yield app
+        finally:
+            app.close()
 
 
 def _answers(address: str) -> bool:

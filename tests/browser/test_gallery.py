@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from core.domain.images import ImageFilter, Project
 from core.services import projects
 from core.storage.store import Store
+from tests.browser.patience import wait_for_picture, wait_until_idle
 from tests.browser.served import served
 from tests.builders import add_image, empty_store, project_with
 
@@ -43,7 +44,11 @@ def project(store: Store, request: pytest.FixtureRequest) -> Project:
 def gallery(server: str, project: Project, page: Page) -> Page:
     """The page with that project's grid."""
     page.goto(server)
-    expect(page.get_by_test_id("gallery").locator("img")).to_have_count(3)
+    pictures = page.get_by_test_id("gallery").locator("img")
+    expect(pictures).to_have_count(3)
+    for number in range(3):
+        wait_for_picture(pictures.nth(number))  # a test may delete its photo
+    wait_until_idle(page)
     return page
 
 
@@ -55,6 +60,7 @@ def expect_selected(page: Page, *names: str) -> None:
     """Boxes and page agree, and still do when a late message of either has come."""
     for wait in (0, 400):
         page.wait_for_timeout(wait)
+        wait_until_idle(page)
         expect(page.get_by_text(f"selected: {list(names)} opened: False")).to_be_visible()
         expect(page.get_by_test_id("gallery").locator("input:checked")).to_have_count(len(names))
         for name in names:
@@ -83,6 +89,7 @@ def test_a_photo_that_is_not_shown_any_more_is_not_selected_any_more(gallery: Pa
 
 def test_boxes_stay_ticked_when_their_tiles_change(gallery: Page, project: Project, store: Store) -> None:
     box(gallery, "left.jpg").check()
+    expect_selected(gallery, "left.jpg")
     left = next(i for i in projects.list_images(store, project.id, ImageFilter()) if i.name == "left.jpg")
     projects.set_split(store, [left.id], "test")
 

@@ -18,11 +18,11 @@ from core.imaging.masks import rasterise
 from core.services import projects
 from core.storage import annotations
 from tests.browser.labeler_driver import Canvas
+from tests.browser.patience import LONG_MILLISECONDS
 from tests.browser.served import ROOT, App
 
 pytestmark = pytest.mark.browser
 
-MINUTE = 60_000
 SIDE = 1024
 DAMAGE = [(250, 300), (620, 260), (760, 520), (540, 780), (230, 640)]
 HOLE = [(420, 420), (560, 420), (560, 560), (420, 560)]
@@ -61,7 +61,7 @@ def make_project(app: App, page: Page, name: str) -> None:
     page.goto(app.url)
     page.get_by_label("Project name").fill(name)
     page.get_by_role("button", name="Create project").click()
-    expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 
 def import_photos(app: App, page: Page, folder: Path) -> None:
@@ -70,9 +70,9 @@ def import_photos(app: App, page: Page, folder: Path) -> None:
     dialog = page.get_by_role("dialog")
     dialog.locator("input[type=file]").set_input_files(sorted(folder.glob("*.jpg")))
     start = dialog.get_by_role("button", name="Import", exact=True)
-    expect(start).to_be_enabled(timeout=MINUTE)
+    expect(start).to_be_enabled()
     start.click()
-    expect(page.get_by_text("Imported 9 photos")).to_be_visible(timeout=3 * MINUTE)
+    expect(page.get_by_text("Imported 9 photos")).to_be_visible(timeout=LONG_MILLISECONDS)
     expect(page.get_by_test_id("gallery").locator("img")).to_have_count(9)
 
 
@@ -85,7 +85,7 @@ def open_photo(app: App, page: Page, name: str) -> str:
 
 
 def add_class(page: Page, name: str) -> None:
-    expect(page.get_by_text("What do you want to find?")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("What do you want to find?")).to_be_visible()
     page.get_by_label("New class").fill(name)
     page.get_by_role("button", name="Add class").click()
 
@@ -93,8 +93,7 @@ def add_class(page: Page, name: str) -> None:
 def draw(app: App, page: Page, image_id: str) -> list[list[tuple[float, float]]]:
     """Draw a polygon, cut a hole, erase a stroke, say that it is done; give the corners clicked."""
     canvas = Canvas(page, app.url)
-    canvas.wait_for_photo()
-    expect(canvas.canvas).to_have_attribute("data-image", image_id)
+    canvas.wait_for_photo(image_id)
     canvas.canvas.focus()
     clicked = []
     for tool, corners in (("p", DAMAGE), ("s", HOLE)):
@@ -108,7 +107,7 @@ def draw(app: App, page: Page, image_id: str) -> list[list[tuple[float, float]]]
     canvas.drag(*ERASED)
     canvas.expect_state("Saved")
     page.get_by_test_id("done-next").click()
-    expect(canvas.canvas).not_to_have_attribute("data-image", image_id, timeout=MINUTE)
+    expect(canvas.canvas).not_to_have_attribute("data-image", image_id)
     (project,) = projects.list_all(app.store)
     (done,) = projects.list_images(app.store, project.id, ImageFilter(state=ImageState.DONE))
     assert done.id == image_id

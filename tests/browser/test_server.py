@@ -1,26 +1,30 @@
 """What the real app does around its pages: deep links, a base path, a restart under a training."""
 
-import time
+import os
+import re
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.domain.runs import WorkState
+from core.domain.runs import Process, Run, WorkState
 from core.domain.training import TrainingConfig
 from core.services import evaluation, training
 from core.storage import lifecycle, processes
 from core.storage.lifecycle import RUNS
+from core.storage.store import Store
+from tests.browser.patience import LONG_MILLISECONDS, LONG_SECONDS, eventually, wait_for_picture
 from tests.browser.served import App, running_app
 from tests.builders import add_image, empty_store, project_with, square
 from tests.pages.trained import finish_run
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["Project", "Images", "Label", "Train", "Curves", "Review", "Predict"]
-MINUTE = 60_000
-LIMIT_SECONDS = 600
-EPOCHS = 20  # enough to be under way still when the app is down
+PAGES = ["Project", "Images", "Label", "Train", "Curves", "Review", "Predict", "Workers"]
+EPOCHS = 20
 
 
 def test_a_deep_link_is_answered_by_the_app_even_as_the_first_request_of_a_server(
@@ -34,12 +38,9 @@ def test_a_deep_link_is_answered_by_the_app_even_as_the_first_request_of_a_serve
     with running_app(tmp_path / "home") as app:
         page.goto(f"{app.url}/label?project=Wanted")
 
-        expect(page.get_by_test_id("labeler-canvas")).to_have_attribute(
-            "data-image", image.id, timeout=MINUTE
-        )
+        expect(page.get_by_test_id("labeler-canvas")).to_have_attribute("data-image", image.id)
         links = page.get_by_test_id("stSidebarNav").get_by_role("link")
-        expect(links).to_have_count(len(PAGES))
-        assert [text.split("\n")[-1] for text in links.all_inner_texts()] == PAGES
+        expect(links).to_have_text([re.compile(f"{title}$") for title in PAGES])
         expect(page.get_by_role("heading", name="Label", exact=True)).to_be_visible()
 
 
@@ -50,13 +51,12 @@ def test_under_a_base_path_photos_and_predictions_arrive(page: Page, tmp_path: P
     with running_app(tmp_path / "home", base_path="tools/maskwright") as app:
         page.goto(f"{app.url}/label")
         canvas = page.get_by_test_id("labeler-canvas")
-        expect(canvas).to_have_attribute("data-photo", "full", timeout=MINUTE)
+        expect(canvas).to_have_attribute("data-photo", "full")
         page.get_by_test_id("stSidebarNav").get_by_role("link", name="Review").click()
-        expect(page.get_by_test_id("viewer")).to_have_attribute("data-epoch-shown", "2", timeout=MINUTE)
+        expect(page.get_by_test_id("viewer")).to_have_attribute("data-epoch-shown", "2")
         page.get_by_test_id("stSidebarNav").get_by_role("link", name="Images").click()
         thumbnail = page.get_by_test_id("gallery").locator("img").first
-        expect(thumbnail).to_be_visible(timeout=MINUTE)
-        page.wait_for_function("image => image.naturalWidth > 0", arg=thumbnail.element_handle())
+        wait_for_picture(thumbnail)
 
     assert run.state is WorkState.SUCCEEDED
 
@@ -68,35 +68,43 @@ def test_a_training_goes_on_while_the_app_is_restarted(app: App, page: Page) -> 
         add_image(store, project, seed, square(1, 10 + seed))
     config = TrainingConfig(size=64, encoder_weights="none", batch_size=4, epochs=EPOCHS)
     run = training.start_run(store, project.id, config)
-    wait_for_epochs(app, run.id, 1)
+    wait_for_epochs(store, run.id, 1)
     (under_way,) = lifecycle.active(store, RUNS)
     assert under_way.process is not None
 
-    app.stop()
-
-    assert processes.is_alive(under_way.process)
-    assert training.get_run(store, run.id).state is WorkState.RUNNING
+    with held(under_way.process):
+        app.stop()
+        assert processes.is_alive(under_way.process)
+        before = training.get_run(store, run.id)
+        assert before.state is WorkState.RUNNING and before.epochs_done < EPOCHS
+    wait_for_epochs(store, run.id, before.epochs_done + 1)
     app.start()
+
     page.goto(f"{app.url}/train")
     runs = page.get_by_test_id("stMainBlockContainer")
-    expect(runs.get_by_text(f"{EPOCHS} / {EPOCHS}", exact=True)).to_be_visible(timeout=10 * MINUTE)
-    wait_until_over(app, run.id)
-    done = training.get_run(store, run.id)
+    expect(runs.get_by_text(f"{EPOCHS} / {EPOCHS}", exact=True)).to_be_visible(timeout=LONG_MILLISECONDS)
+    done = eventually(lambda: training.get_run(store, run.id), lambda run: run.state.is_final, LONG_SECONDS)
     assert (done.state, done.attempt) == (WorkState.SUCCEEDED, 1), done.error
     assert [epoch.epoch for epoch in evaluation.epochs(store, run.id)] == list(range(1, EPOCHS + 1))
 
 
-def wait_for_epochs(app: App, run_id: str, epochs: int) -> None:
-    """Wait until a run has so many epochs."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while training.get_run(app.store, run_id).epochs_done < epochs:
-        assert time.monotonic() < deadline, training.log_tail(app.store, run_id)
-        time.sleep(0.1)
+@contextmanager
+def held(process: Process) -> Generator[None]:
+    """Let a process and its group stand still while the block runs: it does not end meanwhile."""
+    os.killpg(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
 
 
-def wait_until_over(app: App, run_id: str) -> None:
-    """Wait until a run has its verdict."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not training.get_run(app.store, run_id).state.is_final:
-        assert time.monotonic() < deadline, training.log_tail(app.store, run_id)
-        time.sleep(0.1)
+def wait_for_epochs(store: Store, run_id: str, epochs: int) -> None:
+    """Wait until a run has so many epochs, unless it comes to another end."""
+
+    def look() -> Run:
+        run = training.get_run(store, run_id)
+        is_there = run.epochs_done >= epochs or not run.state.is_final
+        assert is_there, f"{run.state}: {run.error}\n{training.log_tail(store, run_id)}"
+        return run
+
+    eventually(look, lambda run: run.epochs_done >= epochs, LONG_SECONDS)

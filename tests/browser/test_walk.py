@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from playwright.sync_api import FloatRect, Locator, Page, expect
+from playwright.sync_api import Page, expect
 from pycocotools.coco import COCO
 
 from core.domain.images import Image, ImageFilter, Project
@@ -19,12 +19,12 @@ from core.services import evaluation, projects
 from core.storage import annotations
 from core.storage.store import Store
 from tests.browser.labeler_driver import Canvas
+from tests.browser.patience import LONG_MILLISECONDS, wait_for_picture, wait_until_at_rest, wait_until_idle
 from tests.browser.served import App
 
 pytestmark = pytest.mark.browser
 
-MINUTE = 60_000  # the machine may be busy: what takes seconds is given minutes
-IS_LOADED = "image => image.complete && image.naturalWidth > 50"
+CALM_FRAMES = 40  # about a second: the expander opens, the sketch's picture comes
 TRIANGLE = [(120, 100), (300, 110), (200, 260)]
 
 
@@ -47,23 +47,22 @@ def test_a_user_walks_from_nothing_to_a_marked_photo(app: App, page: Page, tmp_p
 def start_the_sample_project(app: App, page: Page) -> None:
     page.goto(app.url)
     page.get_by_role("button", name="Create sample project").click()
-    expect(page.get_by_text("Imported 60 photos")).to_be_visible(timeout=3 * MINUTE)
+    expect(page.get_by_text("Imported 60 photos")).to_be_visible(timeout=LONG_MILLISECONDS)
     expect(page.get_by_test_id("stMetricValue").first).to_have_text("60")
 
 
 def look_at_the_photos(page: Page) -> None:
     go_to(page, "Images")
     thumbnails = page.get_by_test_id("gallery").locator("img")
-    expect(thumbnails).to_have_count(60, timeout=MINUTE)
-    page.wait_for_function(IS_LOADED, arg=thumbnails.first.element_handle())
+    expect(thumbnails).to_have_count(60)
+    wait_for_picture(thumbnails.first)
 
 
 def draw_on_an_undamaged_photo(app: App, page: Page) -> None:
     image = next(i for i in images_of(app.store) if i.annotation_count == 0 and i.split == "train")
     page.get_by_role("button", name=f"Open {image.name.rpartition('/')[2]},").click()
     canvas = Canvas(page, app.url)
-    canvas.wait_for_photo()
-    expect(canvas.canvas).to_have_attribute("data-image", image.id)
+    canvas.wait_for_photo(image.id)
 
     canvas.canvas.focus()
     canvas.press("p", "1")
@@ -71,9 +70,8 @@ def draw_on_an_undamaged_photo(app: App, page: Page) -> None:
     canvas.press("Enter")
     canvas.expect_state("Saved")
     page.reload()
-    canvas.wait_for_photo()
+    canvas.wait_for_photo(image.id)
 
-    expect(canvas.canvas).to_have_attribute("data-image", image.id)
     expect(page.get_by_test_id("object")).to_have_count(1)
     (drawn,) = annotations.current(app.store, image.id).annotations
     (polygon,) = drawn.ops
@@ -89,23 +87,27 @@ def train_two_epochs(page: Page) -> None:
     epochs = page.get_by_label("Epochs", exact=True)
     epochs.fill("2")
     epochs.press("Tab")
+    expect(page.get_by_text("Photos that show each class.")).to_be_visible()  # the page's first run is over
+    wait_until_idle(page)
+    expect(epochs).to_have_value("2")
     page.get_by_role("button", name="Start training").click()
     runs = page.get_by_test_id("stMainBlockContainer")
-    expect(runs.get_by_text(re.compile("Running$"))).to_be_visible(timeout=3 * MINUTE)
-    expect(runs.get_by_text(re.compile("Done$"))).to_be_visible(timeout=10 * MINUTE)
+    expect(runs.get_by_text(re.compile("Running$"))).to_be_visible(timeout=LONG_MILLISECONDS)
+    expect(runs.get_by_text(re.compile("Done$"))).to_be_visible(timeout=LONG_MILLISECONDS)
     expect(runs.get_by_text("2 / 2", exact=True)).to_be_visible()
 
 
 def look_at_the_curves(page: Page) -> None:
     go_to(page, "Curves")
     curve = page.locator(".js-plotly-plot").first.locator(".scatterlayer .trace").first
-    expect(curve.locator(".points path")).to_have_count(2, timeout=MINUTE)
+    expect(curve.locator(".points path")).to_have_count(2)
 
 
 def choose_the_champion(app: App, page: Page) -> None:
     go_to(page, "Review")
     viewer = page.get_by_test_id("viewer")
-    expect(viewer).to_have_attribute("data-epoch-shown", re.compile("[12]"), timeout=MINUTE)
+    expect(viewer).to_have_attribute("data-epoch-shown", re.compile("[12]"))
+    wait_until_idle(page)
     before = viewer.get_attribute("data-epoch-shown")
     other = "1" if before == "2" else "2"
 
@@ -121,9 +123,9 @@ def choose_the_champion(app: App, page: Page) -> None:
 def predict(page: Page, photo: Path) -> list[str]:
     """Upload a photo; give the shares that the page shows, class by class."""
     go_to(page, "Predict")
-    page.locator("input[type=file]").set_input_files(photo, timeout=3 * MINUTE)
+    page.locator("input[type=file]").set_input_files(photo, timeout=LONG_MILLISECONDS)
     viewer = page.get_by_test_id("viewer")
-    expect(viewer).to_have_attribute("data-epoch-shown", re.compile("[12]"), timeout=2 * MINUTE)
+    expect(viewer).to_have_attribute("data-epoch-shown", re.compile("[12]"), timeout=LONG_MILLISECONDS)
     expect(page.get_by_test_id("pane-prediction")).to_be_visible()
     expect(page.get_by_text("Share of the photo")).to_be_visible()
     shares = page.get_by_text(re.compile(r"^(\d+\.\d%|none)$"))
@@ -154,30 +156,24 @@ def take_the_results_along(page: Page, shares: list[str], folder: Path) -> None:
     assert np.array_equal(painted, indices)
 
 
-def resting_box(page: Page, element: Locator) -> FloatRect:
-    """Give where an element is once the page around it has stopped moving."""
-    before, box = None, element.bounding_box()
-    while box is None or box != before:
-        page.wait_for_timeout(700)
-        before, box = box, element.bounding_box()
-    return box
-
-
 def mark_what_was_missed(app: App, page: Page) -> None:
     page.get_by_text("Mark what it missed").click()
     canvas = page.locator("canvas.upper-canvas")
-    canvas.scroll_into_view_if_needed(timeout=2 * MINUTE)
-    box = resting_box(page, canvas)
     save = page.get_by_role("button", name="Save for labelling")
     expect(save).to_be_disabled()
+    canvas.scroll_into_view_if_needed()
+    wait_until_idle(page)
+    wait_until_at_rest(canvas, CALM_FRAMES)
+    box = canvas.bounding_box()
+    assert box
 
     page.mouse.move(box["x"] + 100, box["y"] + 100)
     page.mouse.down()
     page.mouse.move(box["x"] + 260, box["y"] + 140, steps=8)
     page.mouse.up()
-    expect(save).to_be_enabled(timeout=MINUTE)
+    expect(save).to_be_enabled()
     save.click()
-    expect(page.get_by_text("Saved as a draft")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("Saved as a draft")).to_be_visible()
 
     (image,) = images_of(app.store, state=ImageState.IN_PROGRESS)
     assert image.name == "left door.jpg"
@@ -186,7 +182,7 @@ def mark_what_was_missed(app: App, page: Page) -> None:
     assert sketched.source is Source.SKETCHED and isinstance(stroke, BrushOp)
     assert np.allclose((stroke.points_xy[0], stroke.points_xy[-1]), ((100, 100), (260, 140)), atol=3)
     page.get_by_role("link", name="Finish it on the canvas").click()
-    expect(page.get_by_test_id("labeler-canvas")).to_have_attribute("data-image", image.id, timeout=MINUTE)
+    expect(page.get_by_test_id("labeler-canvas")).to_have_attribute("data-image", image.id)
     expect(page.get_by_test_id("image-state")).to_have_text("In progress")
     expect(page.get_by_test_id("object")).to_have_count(1)
 
@@ -194,12 +190,12 @@ def mark_what_was_missed(app: App, page: Page) -> None:
 def go_to(page: Page, title: str) -> None:
     """Choose a page in the navigation."""
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=title).click()
-    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
 
 
 def download(page: Page, button: str, path: Path) -> bytes:
     """Press a download button and give the file."""
-    with page.expect_download(timeout=MINUTE) as started:
+    with page.expect_download() as started:
         page.get_by_role("button", name=button).click()
     started.value.save_as(path)
     return path.read_bytes()
