@@ -38,6 +38,10 @@ class StorageError(AppError):
     """Disk, blob store or database refused to keep something."""
 
 
+class OutOfReach(StorageError):
+    """The database or the blob store does not answer now; the same call may do later."""
+
+
 class TrainingDiverged(AppError):
     """The loss is not a number any more."""
 
@@ -48,6 +52,10 @@ class Cancelled(Exception):
 
 class Fenced(Exception):
     """Another attempt owns the row now; the process that sees this must leave without a trace."""
+
+
+class PeerLost(Exception):
+    """Another process of the same training is gone; this one cannot go on, and it is nobody's verdict."""
 
 
 def pick(registry: Mapping[str, T], name: str, *, kind: str) -> T:

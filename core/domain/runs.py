@@ -54,6 +54,9 @@ class Run:
     cancel_requested: bool
     epochs_done: int
     progress: dict[str, Any]  # {"epoch", "batch", "batches", "phase", "images_per_second", "eta_seconds"}
+    priority: int  # a higher one starts first
+    host: str | None  # who started the newest attempt: a machine's name, or a Ray cluster's
+    machine: str | None  # where it computes
     device: str
     error: str
     created_at: datetime
@@ -76,8 +79,9 @@ class Epoch:
     attempt: int
     metrics: dict[str, float | None]
     durations: dict[str, float]
-    checkpoint: str  # blob key
+    checkpoint: str  # blob key; "" once it was given up, as the run's ``keep`` says
     created_at: datetime
+    checkpoint_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,33 @@ class Event:
     at: datetime
     kind: str
     detail: str
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A graphics processor of a worker. Bytes are None where nobody measures them."""
+
+    id: str  # what CUDA_VISIBLE_DEVICES takes: a UUID or a number
+    name: str
+    memory_bytes: int | None = None
+    used_bytes: int | None = None
+    busy_share: float | None = None  # 0..1
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A worker as it last reported itself: a machine, or a Ray cluster as one."""
+
+    host: str
+    version: str
+    lanes: tuple[str, ...]  # of "run" and "job"
+    slots: int  # runs at once where there is no GPU
+    gpus: tuple[Gpu, ...]
+    largest: int  # the most devices that one run may have here
+    usage: dict[str, Any]  # {"cpus", "load", "memory_bytes", "used_bytes", "free_disk_bytes"}, what is known
+    note: str  # why it takes nothing on at present; "" when it does
+    started_at: datetime
+    heartbeat_at: datetime
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,10 @@ class TrainingConfig:
     max_valid_images: int = 0  # 0: all
     seed: int = 0
     threads: int = 0  # CPU threads; 0: as many as there are cores
+    devices: int = 1  # GPUs of one machine, or as many processes where there is none; they share a batch
+    deterministic: bool = False  # the same weights to the last bit each time, where that is slower too
+    keep: str = "all"  # which checkpoints stay: all, every:N, best:N; the best and the last always do
+    start_from: str = ""  # RUN/EPOCH whose weights it starts from, instead of encoder_weights
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -57,6 +62,48 @@ class TrainingConfig:
         _in_range("max_valid_images", self.max_valid_images, 0, 10**9)
         _in_range("seed", self.seed, 0, 2**31 - 1)
         _in_range("threads", self.threads, 0, 1024)
+        _in_range("devices", self.devices, 1, 64)
+        if self.batch_size < 2 * self.devices:
+            raise FormatError(
+                f"batch_size must be at least {2 * self.devices} on {self.devices} devices: "
+                "each takes its share of a batch, and batch normalisation needs two photos."
+            )
+        retention(self.keep)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which epochs' checkpoints stay besides the best and the last: each n-th, and the ``best`` ones.
+
+    ``every`` = 1 keeps all; 0 keeps none for its number.
+    """
+
+    every: int
+    best: int
+
+    def kept(self, scores: Mapping[int, float | None]) -> frozenset[int]:
+        """Choose the epochs to keep, of epoch -> its score (None where it is not defined).
+
+        Of equal scores the earlier epoch is the better one; one without a score is never of the best.
+        """
+        defined = {epoch: score for epoch, score in scores.items() if score is not None}
+        ranked = sorted(defined, key=lambda epoch: (-defined[epoch], epoch))
+        nth = {epoch for epoch in scores if self.every and epoch % self.every == 0}
+        return frozenset({*nth, *ranked[: max(1, self.best)], max(scores, default=0)} & set(scores))
+
+
+def retention(keep: str) -> Retention:
+    """Read a ``keep`` setting: "all", "every:5", "best:3".
+
+    Raises:
+        FormatError: it is none of these.
+    """
+    kind, _, number = keep.partition(":")
+    if keep == "all":
+        return Retention(every=1, best=1)
+    if kind in ("every", "best") and re.fullmatch("[0-9]{1,5}", number) and 1 <= int(number) <= 10_000:
+        return Retention(int(number), 1) if kind == "every" else Retention(0, int(number))
+    raise FormatError(f"keep must be all, every:N or best:N with N from 1 on, not “{keep}”.")
 
 
 @dataclass(frozen=True)
@@ -135,12 +182,22 @@ class DataVersion:
 
 @dataclass(frozen=True)
 class LabelledPhoto:
-    """One image of a data version, read: its original file and what is drawn on it."""
+    """One image of a data version: what is drawn on it, and its original file where that is asked for."""
 
     image_id: str
-    data: bytes = field(repr=False)  # the original file; upright only after reading it with EXIF applied
+    read: Callable[[], bytes] = field(repr=False, compare=False)
     size_wh: tuple[int, int]  # upright
     annotations: tuple[Annotation, ...] = field(repr=False)
+
+    @property
+    def data(self) -> bytes:
+        """The original file, read now; upright only after decoding it with EXIF applied.
+
+        Raises:
+            NotFound: it is gone.
+            OutOfReach: where it is kept does not answer now.
+        """
+        return self.read()
 
 
 def _parsed(key: str, value: str | int | float | bool, kind: type) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from core.domain.errors import AppError, StorageError
+from core.domain.errors import AppError, OutOfReach, StorageError
 from core.domain.images import Image
 from core.domain.labels import SPLITS, Annotation, ImageState, Source
 from core.formats.ready import Ready, batches, make_ready
@@ -18,6 +18,7 @@ from core.formats.registry import pick_format
 from core.formats.source import Refusal, SourceDataset, SourceImage
 from core.formats.unpack import open_source
 from core.storage import annotations, images, projects
+from core.storage.patience import patiently
 from core.storage.store import Store, new_id
 
 Progress = Callable[[int, int], None]
@@ -74,6 +75,7 @@ def import_path(
     Raises:
         UnknownChoice: there is no such format.
         FormatError: the source is nothing that can be read.
+        OutOfReach: the database or the blob store did not answer for long.
         StorageError: the disk is full; the sentence says how many photos were kept.
         NotFound: the project does not exist.
     """
@@ -96,30 +98,42 @@ def ingest(
 
     An image is in the project with all its usable labels or not at all; if the process dies, files
     that no row points at are all that is left over. A photo is known by its file's SHA-256: one that
-    is labelled already stays as it is, one without labels gets those that the source brings.
+    is labelled already stays as it is, one without labels gets those that the source brings. A database
+    or a blob store that does not answer is waited for.
 
     Raises:
+        OutOfReach: it did not answer for long; what was complete is kept.
         StorageError: the disk is full; what was complete is kept, and the sentence says how many.
         NotFound: the project does not exist.
     """
-    projects.get(store, project_id)
+    total, done = len(dataset.images), 0
+
+    def tell() -> None:
+        if on_progress:
+            on_progress(done, total)
+
+    patiently(lambda: projects.get(store, project_id), check=tell)
     tally = _Tally(store, project_id, dataset, author)
-    total = len(dataset.images)
-    done = 0
     try:
-        with closing(batches(store, project_id, dataset.images)) as ready:
+        with closing(batches(store, project_id, dataset.images, tell)) as ready:
             for batch in ready:
-                tally.take(batch)
+                tally.take(batch, tell)
                 done += len(batch)
-                if on_progress:
-                    on_progress(done, total)
+                tell()
     except StorageError as error:
-        raise StorageError(
-            f"The import stopped after {tally.images.total()} of {total} photos, which are kept with their "
-            f"labels: the disk took no more ({_reason(error)}). Free some space and import the same source "
-            "again; what is there is not taken twice."
-        ) from error
+        kept = f"{tally.images.total()} of {total} photos, which are kept with their labels"
+        raise _stopped(kept, error) from error
     return tally.report()
+
+
+def _stopped(kept: str, error: StorageError) -> StorageError:
+    again = "import the same source again; what is there is not taken twice"
+    if isinstance(error, OutOfReach):
+        return OutOfReach(f"The import stopped after {kept}. {error} Then {again}.")
+    return StorageError(
+        f"The import stopped after {kept}: the disk took no more ({_reason(error)}). "
+        f"Free some space and {again}."
+    )
 
 
 def add_photo(store: Store, project_id: str, name: str, data: bytes) -> Image:
@@ -167,18 +181,24 @@ class _Tally:
         self.already_there = 0
         self.labels_added = 0
 
-    def take(self, batch: Sequence[Ready | Refusal]) -> None:
+    def take(self, batch: Sequence[Ready | Refusal], check: Callable[[], None]) -> None:
         """Write a batch's rows in one transaction, then count them."""
         fresh = [ready for ready in batch if isinstance(ready, Ready) and self._is_first(ready)]
-        self._fill_splits(fresh)
-        outcomes: list[tuple[Ready, _Outcome | Refusal]] = []
-        if fresh:
-            with self.store.write() as connection:
-                self._require_categories(connection)
-                outcomes = [(ready, self._row(connection, ready)) for ready in fresh]
+        outcomes = patiently(lambda: self._write(fresh), check=check) if fresh else []
         self.refused += [refusal for refusal in batch if isinstance(refusal, Refusal)]
         for ready, outcome in outcomes:
             self._count(ready, outcome)
+
+    def _write(self, fresh: Sequence[Ready]) -> list[tuple[Ready, _Outcome | Refusal]]:
+        """Write rows; done again after a commit of unknown end, it finds them there already."""
+        self._fill_splits(fresh)
+        try:
+            with self.store.write() as connection:
+                self._require_categories(connection)
+                return [(ready, self._row(connection, ready)) for ready in fresh]
+        except OutOfReach:
+            self.category_ids.clear()  # they may not have been kept
+            raise
 
     def report(self) -> ImportReport:
         """Sum up."""

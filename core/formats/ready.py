@@ -1,17 +1,19 @@
 """Make images ready to be taken: read, check and keep their files in threads, and check their labels."""
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from core.domain.errors import AppError, FormatError, StorageError
+from core.domain.errors import AppError, FormatError, OutOfReach, StorageError
 from core.domain.images import Image
 from core.domain.labels import ImageState, Split
 from core.formats.source import Refusal, SourceAnnotation, SourceImage
 from core.imaging.masks import rasterise_box
 from core.imaging.reading import PreparedPhoto, content_sha256, prepare_photo
 from core.storage import images
+from core.storage.patience import patiently
 from core.storage.store import Store
 
 THREADS = 3  # decoding and hashing leave Python's lock; a third one covers the waits for the disk
@@ -37,12 +39,16 @@ class Ready:
 
 
 def batches(
-    store: Store, project_id: str, sources: Sequence[SourceImage]
+    store: Store, project_id: str, sources: Sequence[SourceImage], check: Callable[[], None]
 ) -> Generator[list[Ready | Refusal]]:
-    """Give the images in order, made ready by threads; what was ready before a fault comes first."""
+    """Give the images in order, made ready by threads; what was ready before a fault comes first.
+
+    Args:
+        check: called while the database or the blob store is out of reach; what it raises ends the wait.
+    """
     batch: list[Ready | Refusal] = []
     try:
-        for result in _in_order(store, project_id, sources):
+        for result in _in_order(store, project_id, sources, check):
             batch.append(result)
             if len(batch) == BATCH:
                 yield batch
@@ -55,18 +61,31 @@ def batches(
         yield batch
 
 
-def _in_order(store: Store, project_id: str, sources: Sequence[SourceImage]) -> Iterator[Ready | Refusal]:
-    waiting: deque[Future[Ready | Refusal]] = deque()
+def _in_order(
+    store: Store, project_id: str, sources: Sequence[SourceImage], check: Callable[[], None]
+) -> Iterator[Ready | Refusal]:
+    waiting: deque[tuple[Future[Ready | Refusal], Callable[[], Ready | Refusal]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="import")
     try:
         for source in sources:
-            waiting.append(pool.submit(_ready_or_refused, store, project_id, source))
+            make = partial(_ready_or_refused, store, project_id, source)
+            waiting.append((pool.submit(make), make))
             if len(waiting) == MAX_WAITING:
-                yield waiting.popleft().result()
+                yield _result(*waiting.popleft(), check)
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(*waiting.popleft(), check)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _result(
+    future: Future[Ready | Refusal], make: Callable[[], Ready | Refusal], check: Callable[[], None]
+) -> Ready | Refusal:
+    """Wait for a thread's result; what was out of reach for it is tried again here, where it can be ended."""
+    try:
+        return future.result()
+    except OutOfReach:
+        return patiently(make, check=check)
 
 
 def _ready_or_refused(store: Store, project_id: str, source: SourceImage) -> Ready | Refusal:

@@ -19,9 +19,8 @@ from core.formats.registry import FORMATS
 from core.formats.source import list_files
 from core.services import links
 from core.services.home import Store
-from core.storage import images, jobs, projects
+from core.storage import images, jobs, projects, uploads
 from core.storage.blobs import not_saved
-from core.storage.store import new_id
 
 MAX_NAME_BYTES = 200
 
@@ -133,22 +132,28 @@ def import_uploads(
 
     Raises:
         AppError: nothing was uploaded.
+        OutOfReach: the blob store or the database does not answer now.
         StorageError: the disk is full.
     """
-    upload, names = _keep_uploads(store, files)
+    folder, names = _keep_uploads(store, files)
     if not names:
-        upload.rmdir()
+        folder.rmdir()
         raise AppError("Choose at least one photo, folder or zip.")
-    only = next(iter(names))
-    path = only if len(names) == 1 and only.suffix.lower() == ".zip" else upload
+    only = next(iter(names)).relative_to(folder)
+    is_one_zip = len(names) == 1 and only.suffix.lower() == ".zip"
+    place = uploads.hand_over(store, folder)
     payload = {
-        "path": str(path),
-        "upload": str(upload),
+        "path": f"{place}/{only.as_posix()}" if is_one_zip else place,
+        "upload": place,
         "format": format,
         "project_id": project_id,
         "is_temporary": True,
     }
-    return jobs.create(store, "import", payload, project_id)
+    try:
+        return jobs.create(store, "import", payload, project_id)
+    except AppError:
+        uploads.delete(store, place)
+        raise
 
 
 def formats() -> dict[str, str]:
@@ -264,10 +269,10 @@ def _pack(folder: Path, packed: BinaryIO) -> None:
 
 
 def _keep_uploads(store: Store, files: Iterable[tuple[str, BinaryIO]]) -> tuple[Path, set[Path]]:
-    upload = store.home / "uploads" / new_id()
+    upload: Path | None = None
     names: set[Path] = set()
     try:
-        upload.mkdir(parents=True)
+        upload = uploads.new_folder(store)
         for name, content in files:
             target = _unique(upload / _safe(name), names)
             names.add(target)
@@ -275,7 +280,8 @@ def _keep_uploads(store: Store, files: Iterable[tuple[str, BinaryIO]]) -> tuple[
             with target.open("wb") as file:
                 shutil.copyfileobj(content, file, 1024 * 1024)
     except OSError as error:
-        shutil.rmtree(upload, ignore_errors=True)
+        if upload is not None:
+            shutil.rmtree(upload, ignore_errors=True)
         raise StorageError(not_saved("The upload", error)) from error
     return upload, names
 

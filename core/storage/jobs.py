@@ -47,6 +47,15 @@ def list_of(store: Store, project_id: str, *, limit: int = 50) -> list[Job]:
     return [_job(row) for row in rows]
 
 
+def waiting(store: Store) -> list[Job]:
+    """List the jobs that wait for a worker, in the order in which they are claimed."""
+    table = tables.job
+    query = sa.select(table).where(table.c.state == WorkState.QUEUED)
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.c.priority.desc(), table.c.id)).all()
+    return [_job(row) for row in rows]
+
+
 def _job(row: Any) -> Job:
     return Job(
         id=row.id,

@@ -15,17 +15,15 @@ import sqlalchemy as sa
 from core.domain.errors import Fenced, NotFound
 from core.domain.runs import Event, Process, WorkState
 from core.storage import tables
-from core.storage.processes import is_alive, this_host
+from core.storage.processes import this_host
 from core.storage.store import Store, new_id
 
 RUNS = tables.run
 JOBS = tables.job
 
-LOST_AFTER_SECONDS = 45.0
-START_LIMIT_SECONDS = 180.0  # importing torch on a busy machine
-GONE_AFTER_SECONDS = 5.0  # of silence, for a process of this host that is dead; its starter may tell better
-MAX_CRASHES = 3
+MAX_CRASHES = 3  # without a complete epoch in between
 MAX_FAILED_STARTS = 5
+MAX_BACK_OFF = timedelta(seconds=2**MAX_FAILED_STARTS)
 
 ACTIVE = (WorkState.DISPATCHED, WorkState.RUNNING)
 
@@ -39,8 +37,23 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a host offers a lane: GPUs by id where it has some, else ``slots`` pieces of work at once.
+
+    ``largest`` is the most devices that one piece of work may have here; more waits for another host.
+    """
+
+    slots: int
+    gpu_ids: tuple[str, ...] = ()
+    largest: int = 64
+
+
+@dataclass(frozen=True)
 class OwnedWork:
-    """A row that a process owns, or has left behind, as the watcher and the sweep see it."""
+    """An attempt that a process owns, or has left behind, as the watcher and the sweep see it.
+
+    ``process`` leads; ``ranks`` are those of its processes that have sessions of their own.
+    """
 
     claim: Claim
     state: WorkState
@@ -48,13 +61,32 @@ class OwnedWork:
     host: str
     process: Process | None
     heartbeat_at: datetime | None
+    suspected_at: datetime | None = None
+    ranks: tuple[Process, ...] = ()
+    submission: str | None = None
+    gpu_ids: tuple[str, ...] = ()
+    devices: int = 0
+    is_current: bool = True  # False: a newer attempt owns the row
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """All processes that are known of it."""
+        return ((self.process,) if self.process else ()) + self.ranks
 
 
-def queued_values(priority: int = 0) -> dict[str, Any]:
+def moment(connection: sa.Connection) -> datetime:
+    """Give this moment by the clock that all who share the database share."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return tables.now()
+
+
+def queued_values(priority: int = 0, devices: int = 0) -> dict[str, Any]:
     """Give the column values of work that waits for its first claim."""
     return {
         "state": WorkState.QUEUED.value,
         "priority": priority,
+        "devices": devices,
         "attempt": 0,
         "crashes": 0,
         "failed_starts": 0,
@@ -65,78 +97,129 @@ def queued_values(priority: int = 0) -> dict[str, Any]:
     }
 
 
-def claim(store: Store, table: sa.Table, host: str, *, slots: int) -> Claim | None:
-    """Take the next queued row for this host if it has a free slot: queued -> dispatched.
+def claim(
+    store: Store, table: sa.Table, host: str, room: Room, *, submission: str | None = None
+) -> Claim | None:
+    """Take the next queued row for this host if there is room: queued -> dispatched, with a reservation.
 
-    Order: priority descending, then age. A slot is taken while a row is active here or its process
-    was not seen gone (``release``); a row waits here as long as its former process is.
+    Order: priority descending, then age. Where the first one does not fit now it waits, and nobody
+    overtakes it; what can never fit here is left to other hosts. A row waits here as long as the
+    processes of a former attempt of it are not seen gone (``reservations.release``).
+
+    Args:
+        submission: beginning of the name that a cluster will know the attempt by; kept with the claim.
     """
     with store.write() as connection:
         if connection.dialect.name == "postgresql":  # two launchers of one host must not count at once
             connection.execute(
                 sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"{table.name}@{host}")))
             )
-        if _slots_taken(connection, table, host) >= slots:
-            return None
-        moment = tables.now()
-        row = connection.execute(
-            sa.select(table.c.id, table.c.attempt)
-            .where(table.c.state == WorkState.QUEUED)
-            .where(sa.or_(table.c.not_before.is_(None), table.c.not_before <= moment))
-            .where(sa.or_(table.c.pid.is_(None), table.c.host != host))
-            .order_by(table.c.priority.desc(), table.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).first()
+        now = moment(connection)
+        row = connection.execute(_next_queued(table, host, room, now)).first()
         if row is None:
             return None
+        gpu_ids = _reserved(connection, table, host, room, row.devices)
+        if gpu_ids is None:
+            return None
         attempt = row.attempt + 1
-        is_won = _change(
-            connection,
-            table,
-            row.id,
-            row.attempt,
-            (WorkState.QUEUED,),
-            {
-                "state": WorkState.DISPATCHED,
-                "attempt": attempt,
-                "host": host,
-                "pid": None,
-                "heartbeat_at": moment,
-                "error": "",
-            },
-            f"attempt {attempt} on {host}",
-        )
-        return Claim(row.id, attempt) if is_won else None
-
-
-def record_process(store: Store, table: sa.Table, claim: Claim, process: Process) -> None:
-    """Note which process carries the claim out, so that anyone can find and stop it."""
-    with store.write() as connection:
+        values: dict[str, Any] = {
+            "state": WorkState.DISPATCHED,
+            "attempt": attempt,
+            "host": host,
+            "machine": None,
+            "heartbeat_at": now,
+            "suspected_at": None,
+            "error": "",
+        }
+        detail = f"attempt {attempt} on {host}"
+        if not _change(connection, table, row.id, row.attempt, (WorkState.QUEUED,), values, detail):
+            return None
         connection.execute(
-            sa.update(table)
-            .where(table.c.id == claim.work_id, table.c.attempt == claim.attempt, table.c.state.in_(ACTIVE))
-            .values(pid=process.pid, pid_started_ticks=process.started_ticks, boot_id=process.boot_id)
+            sa.insert(tables.reservation).values(
+                work_id=row.id,
+                attempt=attempt,
+                lane=table.name,
+                host=host,
+                gpu_ids=list(gpu_ids),
+                submission=f"{submission}-{row.id}-a{attempt}" if submission else None,
+                ranks=[],
+            )
         )
+        return Claim(row.id, attempt)
+
+
+def _next_queued(table: sa.Table, host: str, room: Room, now: datetime) -> sa.Select[Any, Any, Any]:
+    held = tables.reservation
+    is_held_here = sa.exists().where(held.c.work_id == table.c.id, held.c.host == host)
+    is_due = sa.or_(
+        table.c.not_before.is_(None),
+        table.c.not_before <= now,
+        table.c.not_before > now + MAX_BACK_OFF,  # the clock was put back
+    )
+    return (
+        sa.select(table.c.id, table.c.attempt, table.c.devices)
+        .where(table.c.state == WorkState.QUEUED, is_due, ~is_held_here, table.c.devices <= room.largest)
+        .order_by(table.c.priority.desc(), table.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=table)
+    )
+
+
+def _reserved(
+    connection: sa.Connection, table: sa.Table, host: str, room: Room, devices: int
+) -> tuple[str, ...] | None:
+    """Choose the GPUs for so many devices, () where the host has none; None when there is no room."""
+    held = tables.reservation
+    query = sa.select(held.c.gpu_ids).where(held.c.lane == table.name, held.c.host == host)
+    taken = connection.execute(query).scalars().all()
+    if not room.gpu_ids:
+        return () if len(taken) < room.slots else None
+    in_use = {gpu_id for ids in taken for gpu_id in ids}
+    free = [gpu_id for gpu_id in room.gpu_ids if gpu_id not in in_use]
+    return tuple(free[: max(1, devices)]) if len(free) >= max(1, devices) else None
 
 
 def start(store: Store, table: sa.Table, claim: Claim, process: Process) -> None:
-    """dispatched -> running, by the process itself.
+    """dispatched -> running, by the process itself; ``process`` is the one to signal.
 
     Raises:
         Fenced: this attempt is over.
     """
-    moment = tables.now()
-    values = {
-        "state": WorkState.RUNNING,
-        "heartbeat_at": moment,
-        "started_at": sa.func.coalesce(table.c.started_at, moment),
-        "failed_starts": 0,
-        "pid": process.pid,
-        "pid_started_ticks": process.started_ticks,
-        "boot_id": process.boot_id,
-    }
-    _require(_once(store, table, claim, (WorkState.DISPATCHED,), values, f"attempt {claim.attempt}"))
+    held = tables.reservation
+    with store.write() as connection:
+        now = moment(connection)
+        values = {
+            "state": WorkState.RUNNING,
+            "heartbeat_at": now,
+            "suspected_at": None,
+            "started_at": sa.func.coalesce(table.c.started_at, now),
+            "failed_starts": 0,
+            "error": "",
+            "machine": this_host(),
+        }
+        before, detail = (WorkState.DISPATCHED,), f"attempt {claim.attempt}"
+        _require(_change(connection, table, claim.work_id, claim.attempt, before, values, detail))
+        connection.execute(
+            sa.update(held)
+            .where(held.c.work_id == claim.work_id, held.c.attempt == claim.attempt)
+            .values(pid=process.pid, pid_started_ticks=process.started_ticks, boot_id=process.boot_id)
+        )
+
+
+def wait_on(store: Store, table: sa.Table, claim: Claim, note: str = "") -> bool:
+    """Give a sign of life for a dispatched attempt that a cluster has in its own queue.
+
+    Args:
+        note: what the user should know of the wait; shown until the attempt runs.
+    """
+    with store.write() as connection:
+        changed = connection.execute(
+            sa.update(table)
+            .where(table.c.id == claim.work_id, table.c.attempt == claim.attempt)
+            .where(table.c.state == WorkState.DISPATCHED)
+            .values(heartbeat_at=moment(connection), suspected_at=None, error=note)
+        )
+        return changed.rowcount == 1
 
 
 def beat(store: Store, table: sa.Table, claim: Claim, progress: dict[str, Any] | None = None) -> bool:
@@ -145,10 +228,11 @@ def beat(store: Store, table: sa.Table, claim: Claim, progress: dict[str, Any] |
     Raises:
         Fenced: this attempt is over.
     """
-    values: dict[str, Any] = {"heartbeat_at": tables.now()}
+    values: dict[str, Any] = {"suspected_at": None}
     if progress is not None:
         values["progress"] = progress
     with store.write() as connection:
+        values["heartbeat_at"] = moment(connection)
         changed = connection.execute(
             sa.update(table)
             .where(table.c.id == claim.work_id, table.c.attempt == claim.attempt)
@@ -165,20 +249,18 @@ def beat(store: Store, table: sa.Table, claim: Claim, progress: dict[str, Any] |
 
 def succeed(store: Store, table: sa.Table, claim: Claim, values: dict[str, Any] | None = None) -> None:
     """running -> succeeded, by the process itself. Raises Fenced when this attempt is over."""
-    ended = {"state": WorkState.SUCCEEDED, "ended_at": tables.now(), **(values or {})}
+    ended = {"state": WorkState.SUCCEEDED, **(values or {})}
     _require(_once(store, table, claim, (WorkState.RUNNING,), ended, ""))
 
 
 def fail(store: Store, table: sa.Table, claim: Claim, error: str) -> bool:
     """dispatched or running -> failed: an error of its own, which a new attempt would meet again."""
-    ended = {"state": WorkState.FAILED, "ended_at": tables.now(), "error": error}
-    return _once(store, table, claim, ACTIVE, ended, error)
+    return _once(store, table, claim, ACTIVE, {"state": WorkState.FAILED, "error": error}, error)
 
 
 def stopped(store: Store, table: sa.Table, claim: Claim) -> bool:
     """dispatched or running -> cancelled, once the process has stopped as asked."""
-    ended = {"state": WorkState.CANCELLED, "ended_at": tables.now()}
-    return _once(store, table, claim, ACTIVE, ended, "")
+    return _once(store, table, claim, ACTIVE, {"state": WorkState.CANCELLED}, "")
 
 
 def interrupt(store: Store, table: sa.Table, claim: Claim, reason: str, *, is_shutdown: bool = False) -> bool:
@@ -190,20 +272,38 @@ def interrupt(store: Store, table: sa.Table, claim: Claim, reason: str, *, is_sh
         return _lose(connection, table, claim, WorkState.RUNNING, reason, crashes=0 if is_shutdown else 1)
 
 
-def put_back(store: Store, table: sa.Table, claim: Claim, reason: str) -> bool:
+def put_back(store: Store, table: sa.Table, claim: Claim, reason: str, *, is_free: bool = False) -> bool:
     """dispatched -> queued, or failed after too many tries: its process never reported.
 
     A cancel that was asked for is granted instead: dispatched -> cancelled.
+
+    Args:
+        is_free: it is not the work's fault and counts as no try: its cluster is away or full.
     """
     with store.write() as connection:
-        return _lose(connection, table, claim, WorkState.DISPATCHED, reason)
+        return _lose(
+            connection, table, claim, WorkState.DISPATCHED, reason, failed_starts=0 if is_free else 1
+        )
+
+
+def prioritise(store: Store, table: sa.Table, work_id: str) -> bool:
+    """Put a queued row before all others; False when it does not wait any more."""
+    waits = table.c.state == WorkState.QUEUED
+    with store.write() as connection:
+        highest = connection.execute(sa.select(sa.func.max(table.c.priority)).where(waits)).scalar()
+        changed = connection.execute(
+            sa.update(table).where(table.c.id == work_id, waits).values(priority=(highest or 0) + 1)
+        )
+        if changed.rowcount == 1:
+            _note(connection, work_id, "prioritised", "by the user")
+        return changed.rowcount == 1
 
 
 def requeue_interrupted(store: Store, table: sa.Table) -> list[str]:
     """interrupted -> queued while the crashes are within the limit, else -> failed; give the queued ids."""
-    query = sa.select(table.c.id, table.c.attempt, table.c.crashes, table.c.error).where(
-        table.c.state == WorkState.INTERRUPTED
-    )
+    columns = (table.c.id, table.c.attempt, table.c.crashes, table.c.error)
+    # In one order for all, or two who do this at once wait for each other's rows.
+    query = sa.select(*columns).where(table.c.state == WorkState.INTERRUPTED).order_by(table.c.id)
     with store.read() as connection:
         rows = connection.execute(query).all()
     if not rows:
@@ -218,7 +318,7 @@ def _requeue_or_fail(connection: sa.Connection, table: sa.Table, row: Any) -> bo
         values: dict[str, Any] = {"state": WorkState.QUEUED}
         return _change(connection, table, row.id, row.attempt, before, values, "resumes by itself")
     error = f"Stopped {row.crashes} times without an end ({row.error}). Resume it to try again."
-    values = {"state": WorkState.FAILED, "ended_at": tables.now(), "error": error}
+    values = {"state": WorkState.FAILED, "error": error}
     _change(connection, table, row.id, row.attempt, before, values, error)
     return False
 
@@ -253,7 +353,7 @@ def request_cancel(store: Store, table: sa.Table, work_id: str) -> WorkState | N
     with store.write() as connection:
         attempt = _attempt(connection, table, work_id)
         waiting = (WorkState.QUEUED, WorkState.INTERRUPTED)
-        ended = {"state": WorkState.CANCELLED, "ended_at": tables.now()}
+        ended = {"state": WorkState.CANCELLED}
         if _change(connection, table, work_id, attempt, waiting, ended, "by the user"):
             return WorkState.CANCELLED
         asked = connection.execute(
@@ -268,58 +368,25 @@ def request_cancel(store: Store, table: sa.Table, work_id: str) -> WorkState | N
         return WorkState(state)
 
 
-def has_queued(store: Store, table: sa.Table) -> bool:
-    """Tell whether a row waits to be claimed, now or after its back-off."""
-    query = sa.select(table.c.id).where(table.c.state == WorkState.QUEUED).limit(1)
+def has_queued(store: Store, table: sa.Table, *, largest: int = Room.largest) -> bool:
+    """Tell whether a row waits to be claimed that asks for no more devices, now or after its back-off."""
+    waits = sa.and_(table.c.state == WorkState.QUEUED, table.c.devices <= largest)
+    query = sa.select(table.c.id).where(waits).limit(1)
     with store.read() as connection:
         return connection.execute(query).first() is not None
 
 
 def active(store: Store, table: sa.Table) -> list[OwnedWork]:
     """List the rows that a process owns now, or should."""
-    with store.read() as connection:
-        rows = connection.execute(sa.select(table).where(table.c.state.in_(ACTIVE))).all()
-    return [_owned(row) for row in rows]
-
-
-def left_behind(store: Store, table: sa.Table, host: str) -> list[OwnedWork]:
-    """List this host's rows that nobody owns any more, but whose last process was not seen gone yet."""
-    query = sa.select(table).where(
-        table.c.host == host, table.c.pid.is_not(None), table.c.state.not_in(ACTIVE)
+    held = tables.reservation
+    of_attempt = sa.and_(held.c.work_id == table.c.id, held.c.attempt == table.c.attempt)
+    query = (
+        sa.select(table.c.id, table.c.attempt, table.c.host, *row_columns(table), *held_columns())
+        .select_from(table.outerjoin(held, of_attempt))
+        .where(table.c.state.in_(ACTIVE))
     )
     with store.read() as connection:
-        return [_owned(row) for row in connection.execute(query)]
-
-
-def release(store: Store, table: sa.Table, claim: Claim) -> None:
-    """Free the slot of a row that nobody owns any more, once its process is gone."""
-    with store.write() as connection:
-        connection.execute(
-            sa.update(table)
-            .where(table.c.id == claim.work_id, table.c.attempt == claim.attempt)
-            .where(table.c.state.not_in(ACTIVE))
-            .values(pid=None)
-        )
-
-
-def sweep(store: Store, table: sa.Table) -> list[str]:
-    """Take rows without a sign of life away from their lost process; idempotent, for anyone to call.
-
-    A row of this host whose process is dead is lost after a few seconds of silence already. A cancel
-    that was asked for is granted; dispatched goes back to the queue; running becomes interrupted.
-    The age is checked again inside the UPDATE, so that a beat in between wins.
-    """
-    swept: list[str] = []
-    here = this_host()
-    for work in active(store, table):
-        is_gone = work.host == here and (work.process is None or not is_alive(work.process))
-        limit = LOST_AFTER_SECONDS if work.state is WorkState.RUNNING else START_LIMIT_SECONDS
-        horizon = tables.now() - timedelta(seconds=GONE_AFTER_SECONDS if is_gone else limit)
-        reason = "its process is gone" if is_gone else "no sign of life"
-        is_silent = work.heartbeat_at is not None and work.heartbeat_at < horizon
-        if is_silent and declare_lost(store, table, work, reason, older_than=horizon):
-            swept.append(work.claim.work_id)
-    return swept
+        return [owned_work(row) for row in connection.execute(query)]
 
 
 def declare_lost(
@@ -345,7 +412,7 @@ def events(store: Store, work_ids: Iterable[str]) -> list[Event]:
     """List what happened to some runs or jobs, oldest first."""
     query = sa.select(tables.event).where(tables.event.c.work_id.in_(list(work_ids)))
     with store.read() as connection:
-        rows = connection.execute(query.order_by(tables.event.c.id)).all()
+        rows = connection.execute(query.order_by(tables.event.c.at, tables.event.c.id)).all()
     return [Event(row.at, row.kind, row.detail) for row in rows]
 
 
@@ -369,6 +436,7 @@ def _lose(
     reason: str,
     *,
     crashes: int = 1,
+    failed_starts: int = 1,
     older_than: datetime | None = None,
 ) -> bool:
     """Change an active row whose process left without a verdict; a cancel asked for by now is granted."""
@@ -376,21 +444,20 @@ def _lose(
     if row is None:
         return False
     if row.cancel_requested:
-        values: dict[str, Any] = {"state": WorkState.CANCELLED, "ended_at": tables.now()}
+        values: dict[str, Any] = {"state": WorkState.CANCELLED}
     elif before is WorkState.RUNNING:
         values = {"state": WorkState.INTERRUPTED, "error": reason, "crashes": row.crashes + crashes}
-    elif row.failed_starts + 1 >= MAX_FAILED_STARTS:
+    elif row.failed_starts + failed_starts >= MAX_FAILED_STARTS:
         values = {
             "state": WorkState.FAILED,
-            "ended_at": tables.now(),
-            "failed_starts": row.failed_starts + 1,
+            "failed_starts": row.failed_starts + failed_starts,
             "error": f"It could not be started {MAX_FAILED_STARTS} times: {reason}.",
         }
     else:
         values = {
             "state": WorkState.QUEUED,
-            "not_before": tables.now() + timedelta(seconds=2**row.failed_starts),
-            "failed_starts": row.failed_starts + 1,
+            "not_before": moment(connection) + timedelta(seconds=2**row.failed_starts),
+            "failed_starts": row.failed_starts + failed_starts,
             "error": reason,
         }
     return _change(connection, table, claim.work_id, claim.attempt, (before,), values, reason, older_than)
@@ -406,6 +473,9 @@ def _change(
     detail: str,
     older_than: datetime | None = None,
 ) -> bool:
+    """Compare and set; a final state is dated by the clock that ``start`` dated the beginning by."""
+    if values["state"].is_final:
+        values = {**values, "ended_at": moment(connection)}
     query = sa.update(table).where(
         table.c.id == work_id, table.c.attempt == attempt, table.c.state.in_(before)
     )
@@ -420,33 +490,47 @@ def _change(
 def _note(connection: sa.Connection, work_id: str, kind: str, detail: str) -> None:
     connection.execute(
         sa.insert(tables.event).values(
-            id=new_id(), work_id=work_id, at=tables.now(), kind=kind, detail=detail
+            id=new_id(), work_id=work_id, at=moment(connection), kind=kind, detail=detail
         )
     )
 
 
 def _attempt(connection: sa.Connection, table: sa.Table, work_id: str) -> int:
-    attempt = connection.execute(sa.select(table.c.attempt).where(table.c.id == work_id)).scalar()
+    """Give a row's attempt, and keep its state as it is until the transaction ends."""
+    query = sa.select(table.c.attempt).where(table.c.id == work_id).with_for_update()
+    attempt = connection.execute(query).scalar()
     if attempt is None:
         raise NotFound(f"This {table.name} does not exist any more.")
     return attempt
 
 
-def _slots_taken(connection: sa.Connection, table: sa.Table, host: str) -> int:
-    is_taken = sa.or_(table.c.state.in_(ACTIVE), table.c.pid.is_not(None))
-    query = sa.select(sa.func.count()).select_from(table).where(table.c.host == host, is_taken)
-    return connection.execute(query).scalar_one()
+def row_columns(table: sa.Table) -> tuple[sa.ColumnElement[Any], ...]:
+    """List what ``owned_work`` reads of a run or job."""
+    names = ("state", "cancel_requested", "heartbeat_at", "suspected_at", "devices")
+    return tuple(table.c[name] for name in names)
 
 
-def _owned(row: Any) -> OwnedWork:
-    process = None if row.pid is None else Process(row.pid, row.pid_started_ticks, row.boot_id)
+def held_columns() -> tuple[sa.ColumnElement[Any], ...]:
+    """List what ``owned_work`` reads of a reservation."""
+    names = ("pid", "pid_started_ticks", "boot_id", "ranks", "submission", "gpu_ids")
+    return tuple(tables.reservation.c[name] for name in names)
+
+
+def owned_work(row: Any, *, is_current: bool = True) -> OwnedWork:
+    """Read a row of ``active`` or ``reservations.left_behind``; of deleted work only that is there."""
     return OwnedWork(
         Claim(row.id, row.attempt),
-        WorkState(row.state),
-        row.cancel_requested,
+        WorkState(row.state or WorkState.CANCELLED),
+        bool(row.cancel_requested),
         row.host,
-        process,
+        None if row.pid is None else Process(row.pid, row.pid_started_ticks, row.boot_id),
         row.heartbeat_at,
+        row.suspected_at,
+        tuple(Process(*rank) for rank in row.ranks or ()),
+        row.submission,
+        tuple(row.gpu_ids or ()),
+        row.devices or 0,
+        is_current,
     )
 
 

@@ -31,8 +31,16 @@ class ImageRecord:
     confidence: str
 
 
-def create(store: Store, project_id: str, data_version_id: str, config: TrainingConfig, name: str) -> Run:
-    """Queue a run."""
+def create(
+    store: Store,
+    project_id: str,
+    data_version_id: str,
+    config: TrainingConfig,
+    name: str,
+    *,
+    priority: int = 0,
+) -> Run:
+    """Queue a run; of those that wait, the highest priority starts first."""
     run_id = new_id()
     with store.write() as connection:
         connection.execute(
@@ -44,7 +52,7 @@ def create(store: Store, project_id: str, data_version_id: str, config: Training
                 config=asdict(config),
                 device="",
                 epochs_done=0,
-                **lifecycle.queued_values(),
+                **lifecycle.queued_values(priority, config.devices),
             )
         )
     return get(store, run_id)
@@ -80,6 +88,8 @@ def add_epoch(
 ) -> None:
     """Write one complete epoch: its row, its images' figures and the run's count, in one transaction.
 
+    The run's crashes count from zero again: what makes progress may be interrupted without end.
+
     Raises:
         Fenced: another attempt owns the run; nothing was written.
     """
@@ -97,12 +107,15 @@ def add_epoch(
                 metrics=epoch.metrics,
                 durations=epoch.durations,
                 checkpoint=epoch.checkpoint,
+                checkpoint_bytes=epoch.checkpoint_bytes,
                 created_at=epoch.created_at,
             )
         )
         _insert_records(connection, claim.work_id, epoch.epoch, split, records)
         connection.execute(
-            sa.update(tables.run).where(tables.run.c.id == claim.work_id).values(epochs_done=epoch.epoch)
+            sa.update(tables.run)
+            .where(tables.run.c.id == claim.work_id)
+            .values(epochs_done=epoch.epoch, crashes=0)
         )
 
 
@@ -152,9 +165,51 @@ def epochs(store: Store, run_id: str) -> list[Epoch]:
             sa.select(table).where(table.c.run_id == run_id).order_by(table.c.epoch)
         ).all()
     return [
-        Epoch(row.run_id, row.epoch, row.attempt, row.metrics, row.durations, row.checkpoint, row.created_at)
+        Epoch(
+            row.run_id,
+            row.epoch,
+            row.attempt,
+            row.metrics,
+            row.durations,
+            row.checkpoint,
+            row.created_at,
+            row.checkpoint_bytes,
+        )
         for row in rows
     ]
+
+
+def give_up_checkpoints(store: Store, run_id: str, epochs: Sequence[int]) -> None:
+    """Note that the checkpoints of some epochs are no more; delete their files after this, not before."""
+    table = tables.epoch
+    with store.write() as connection:
+        connection.execute(
+            sa.update(table)
+            .where(table.c.run_id == run_id, table.c.epoch.in_(epochs))
+            .values(checkpoint="", checkpoint_bytes=None)
+        )
+
+
+def kept_bytes(store: Store) -> dict[str, int]:
+    """Map each run that has a checkpoint to the bytes that its checkpoints take; 0 where nobody noted."""
+    table = tables.epoch
+    size = sa.func.coalesce(sa.func.sum(table.c.checkpoint_bytes), 0)
+    query = sa.select(table.c.run_id, size).where(table.c.checkpoint != "").group_by(table.c.run_id)
+    with store.read() as connection:
+        return {run_id: int(total) for run_id, total in connection.execute(query).all()}
+
+
+def pinned_epochs(store: Store, run_id: str) -> set[int]:
+    """List the epochs whose checkpoints others need: champions, and runs that are yet to start from one."""
+    champions = sa.select(tables.champion.c.epoch).where(tables.champion.c.run_id == run_id)
+    starters = sa.select(tables.run.c.config).where(tables.run.c.epochs_done == 0)  # resumable, too
+    with store.read() as connection:
+        pinned = set(connection.execute(champions).scalars())
+        for config in connection.execute(starters).scalars():
+            source, _, epoch = str(config.get("start_from", "")).partition("/")
+            if source == run_id:
+                pinned.add(int(epoch))
+    return pinned
 
 
 def set_device(store: Store, claim: Claim, device: str) -> None:
@@ -232,6 +287,9 @@ def _run(row: Any) -> Run:
         cancel_requested=row.cancel_requested,
         epochs_done=row.epochs_done,
         progress=row.progress,
+        priority=row.priority,
+        host=row.host,
+        machine=row.machine,
         device=row.device,
         error=row.error,
         created_at=row.created_at,

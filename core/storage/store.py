@@ -5,7 +5,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 import uuid6
@@ -13,11 +12,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from core.domain.errors import StorageError
 from core.storage.blobs import Blobs
+from core.storage.engine import open_engine, spoken_errors
 from core.storage.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -37,28 +36,38 @@ class Store:
         """Begin a write transaction; keep it short.
 
         Raises:
-            StorageError: the database refuses to write (disk full, read-only, gone).
+            OutOfReach: the database does not answer now, or went away in the middle; if that was at the
+                end, it may have been done all the same.
+            StorageError: the database refuses to write (disk full, read-only).
         """
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except OperationalError as error:
-            raise StorageError(
-                f"The database could not be written ({error.orig}). Nothing was changed."
-            ) from error
+        with (
+            spoken_errors("The database could not be written ({reason}). Nothing was changed."),
+            self.engine.begin() as connection,
+        ):
+            yield connection
 
     @contextmanager
     def read(self) -> Generator[sa.Connection]:
         """Begin a transaction that only reads, one moment's view of the database.
 
         Raises:
-            StorageError: the database is out of reach.
+            OutOfReach: the database does not answer now, or went away in the middle.
+            StorageError: the database cannot be read.
         """
-        try:
-            with self.engine.execution_options(is_reader=True).begin() as connection:
-                yield connection
-        except OperationalError as error:
-            raise StorageError(f"The database could not be read ({error.orig}). Try again.") from error
+        with (
+            spoken_errors("The database could not be read ({reason}). Try again."),
+            self.engine.execution_options(is_reader=True).begin() as connection,
+        ):
+            yield connection
+
+    def is_current(self) -> bool:
+        """Tell whether the database is of this program's version; another one may have upgraded it.
+
+        Raises:
+            OutOfReach, StorageError: as ``read`` does.
+        """
+        with self.read() as connection:
+            return _revision(connection) == _head()
 
 
 def open_store(settings: Settings | None = None, *, migrate: bool = True) -> Store:
@@ -69,11 +78,23 @@ def open_store(settings: Settings | None = None, *, migrate: bool = True) -> Sto
         migrate: bring the database up to date; workers' jobs pass False and refuse a foreign one.
 
     Raises:
+        FormatError: a setting is not what it should be.
+        OutOfReach: the database does not answer now.
         StorageError: the home folder or the database cannot be used, or is of another version.
     """
     settings = settings or Settings()
-    store = _opened(str(settings.home.resolve()), settings.resolved_database_url(), settings.resolved_blobs())
-    _upgrade(store.engine) if migrate else _require_current(store.engine)
+    store = _opened(
+        settings.home,
+        settings.resolved_database_url(),
+        settings.resolved_blobs(),
+        int(settings.cache_gb * 1e9),
+    )
+    if migrate:
+        _upgrade(store.engine)
+    elif not store.is_current():
+        raise StorageError(
+            "The database belongs to another version of Maskwright. Restart the app and its workers."
+        )
     return store
 
 
@@ -83,61 +104,33 @@ def new_id() -> str:
 
 
 @functools.cache
-def _opened(home: str, database_url: str, blobs: str) -> Store:
+def _opened(home: Path, database_url: str, blobs: str, cache_bytes: int) -> Store:
     try:
-        Path(home).mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"The folder {home} cannot be used: {error.strerror}.") from error
-    return Store(Path(home), _engine(database_url), Blobs(blobs, Path(home) / "cache" / "blobs"))
-
-
-def _engine(url: str) -> sa.Engine:
-    if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url)
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we send BEGIN ourselves
-    for pragma in ("busy_timeout=15000", "journal_mode=wal", "synchronous=normal", "foreign_keys=on"):
-        connection.execute(f"pragma {pragma}")
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A read transaction that turns into a write fails at once under WAL: decide at BEGIN.
-    is_reader = connection.get_execution_options().get("is_reader", False)
-    connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
+    return Store(home, open_engine(database_url), Blobs(blobs, home / "cache" / "blobs", cache_bytes))
 
 
 @functools.cache
 def _upgrade(engine: sa.Engine) -> None:
-    try:
-        with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            if _revision(connection) != _head():
-                config = _alembic_config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-    except DatabaseError as error:
-        raise StorageError(f"The database cannot be opened: {error.orig}.") from error
-
-
-def _require_current(engine: sa.Engine) -> None:
-    with engine.execution_options(is_reader=True).begin() as connection:
+    with (
+        spoken_errors("The database cannot be opened: {reason}.", lasting=DatabaseError),
+        engine.begin() as connection,
+    ):
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         if _revision(connection) != _head():
-            raise StorageError(
-                "The database belongs to another version of Maskwright. Restart the app and its workers."
-            )
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
 def _revision(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+@functools.cache
 def _head() -> str | None:
     return ScriptDirectory.from_config(_alembic_config()).get_current_head()
 

@@ -117,7 +117,10 @@ data_version = sa.Table(
 
 
 def _work_columns() -> tuple[sa.Column[Any], ...]:
-    """What a run and a job share: the queue, the claim, the sign of life, the verdict."""
+    """What a run and a job share: the queue, the claim, the sign of life, the verdict.
+
+    ``host`` launched the newest attempt, ``machine`` computes it; ``devices`` is what it asks for.
+    """
     return (
         sa.Column("state", sa.String(12), nullable=False, index=True),
         sa.Column("priority", sa.Integer, nullable=False),
@@ -126,11 +129,11 @@ def _work_columns() -> tuple[sa.Column[Any], ...]:
         sa.Column("failed_starts", sa.Integer, nullable=False),
         sa.Column("not_before", UtcDateTime()),
         sa.Column("cancel_requested", sa.Boolean, nullable=False),
+        sa.Column("devices", sa.Integer, nullable=False, server_default="0"),
         sa.Column("host", sa.String(120)),
-        sa.Column("pid", sa.Integer),
-        sa.Column("pid_started_ticks", sa.BigInteger),
-        sa.Column("boot_id", sa.String(36)),
+        sa.Column("machine", sa.String(120)),
         sa.Column("heartbeat_at", UtcDateTime()),
+        sa.Column("suspected_at", UtcDateTime()),
         sa.Column("progress", sa.JSON, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
@@ -163,6 +166,37 @@ job = sa.Table(
     *_work_columns(),
 )
 
+# What an attempt holds on its host, from the claim until its processes were seen gone.
+reservation = sa.Table(
+    "reservation",
+    metadata,
+    sa.Column("work_id", Id, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("lane", sa.String(4), nullable=False),  # "run" or "job"
+    sa.Column("host", sa.String(120), nullable=False, index=True),
+    sa.Column("gpu_ids", sa.JSON, nullable=False),
+    sa.Column("submission", sa.String(120)),  # its name at a cluster
+    sa.Column("pid", sa.Integer),
+    sa.Column("pid_started_ticks", sa.BigInteger),
+    sa.Column("boot_id", sa.String(36)),
+    sa.Column("ranks", sa.JSON, nullable=False),  # [pid, ticks, boot id] of sessions of their own
+)
+
+worker = sa.Table(
+    "worker",
+    metadata,
+    sa.Column("host", sa.String(120), primary_key=True),
+    sa.Column("version", sa.String(20), nullable=False),
+    sa.Column("lanes", sa.JSON, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("gpus", sa.JSON, nullable=False),
+    sa.Column("largest", sa.Integer, nullable=False),
+    sa.Column("usage", sa.JSON, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("started_at", UtcDateTime(), nullable=False),
+    sa.Column("heartbeat_at", UtcDateTime(), nullable=False),
+)
+
 event = sa.Table(
     "event",
     metadata,
@@ -181,7 +215,8 @@ epoch = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("durations", sa.JSON, nullable=False),
-    sa.Column("checkpoint", sa.String(200), nullable=False),
+    sa.Column("checkpoint", sa.String(200), nullable=False),  # "" once it was given up
+    sa.Column("checkpoint_bytes", sa.BigInteger),
     sa.Column("onnx", sa.String(200)),
     sa.Column("created_at", UtcDateTime(), nullable=False),
 )

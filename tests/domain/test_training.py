@@ -14,10 +14,12 @@ from core.domain.labels import Category
 from core.domain.training import (
     PRESETS,
     DataVersion,
+    Retention,
     TrainingConfig,
     VersionItem,
     changed_config,
     config_from_json,
+    retention,
 )
 
 CONFIGS = st.builds(
@@ -30,6 +32,9 @@ CONFIGS = st.builds(
     weight_decay=st.floats(0, 10),
     valid_share=st.floats(0.01, 0.9),
     augment=st.booleans(),
+    deterministic=st.booleans(),
+    keep=st.sampled_from(["all", "every:10", "best:3"]),
+    start_from=st.sampled_from(["", "01a1fe59/12"]),
     seed=st.integers(0, 2**31 - 1),
 )
 
@@ -65,6 +70,8 @@ def test_every_preset_carries_its_own_name(name: str) -> None:
         ("max_train_images", -1),
         ("seed", 2**31),
         ("threads", -1),
+        ("devices", 0),
+        ("devices", 65),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(key: str, value: float) -> None:
@@ -72,6 +79,21 @@ def test_a_value_out_of_range_is_refused_by_name(key: str, value: float) -> None
 
     with pytest.raises(FormatError, match=key):
         TrainingConfig(**values)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_each_device_gets_two_photos_of_a_batch(devices: int) -> None:
+    assert TrainingConfig(devices=devices, batch_size=2 * devices).devices == devices
+
+    with pytest.raises(FormatError, match=f"batch_size must (be at least {2 * devices}|lie between 2)"):
+        TrainingConfig(devices=devices, batch_size=2 * devices - 1)
+
+
+def test_a_configuration_of_an_earlier_version_has_todays_defaults_for_what_it_lacks() -> None:
+    later = {"devices", "deterministic", "keep", "start_from"}
+    stored = {k: v for k, v in dataclasses.asdict(TrainingConfig(epochs=3)).items() if k not in later}
+
+    assert config_from_json(stored) == TrainingConfig(epochs=3)
 
 
 def test_a_configuration_of_another_version_is_refused() -> None:
@@ -98,6 +120,9 @@ def test_a_change_leaves_the_rest_and_the_original_alone() -> None:
         ("augment", "true", True),
         ("augment", "1", True),
         ("model", "unet", "unet"),
+        ("devices", "2", 2),
+        ("deterministic", "yes", True),
+        ("keep", " best:3 ", "best:3"),
     ],
 )
 def test_text_is_read_as_the_keys_type(key: str, text: str | int, value: object) -> None:
@@ -124,6 +149,88 @@ def test_an_unknown_setting_is_refused_and_the_known_ones_are_named(key: str) ->
 def test_a_change_is_checked_like_a_new_configuration() -> None:
     with pytest.raises(FormatError, match="size must be a multiple of 32"):
         changed_config(TrainingConfig(), {"size": "100"})
+
+
+@pytest.mark.parametrize(
+    ("keep", "rule"),
+    [
+        ("all", Retention(every=1, best=1)),
+        ("every:1", Retention(every=1, best=1)),
+        ("every:10", Retention(every=10, best=1)),
+        ("best:3", Retention(every=0, best=3)),
+        ("best:10000", Retention(every=0, best=10_000)),
+    ],
+)
+def test_what_to_keep_is_read(keep: str, rule: Retention) -> None:
+    assert retention(keep) == rule
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        *("", "All", "all:1", "best", "best:", "best:0", "best:-1", "best:x", "best: 3", "best:3:4"),
+        *("best:10001", "every:1.5", "every:²", f"every:{'9' * 5000}", "last:3"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(keep: str) -> None:
+    with pytest.raises(FormatError, match="keep must be all, every:N or best:N"):
+        TrainingConfig(keep=keep)
+
+
+SCORES = st.dictionaries(
+    st.integers(1, 40), st.none() | st.sampled_from([0.0, 0.25, 0.5]) | st.floats(0, 1), max_size=40
+)
+
+
+def best_of(scores: dict[int, float | None]) -> int | None:
+    """Give the first epoch with the highest score."""
+    measured = {epoch: score for epoch, score in scores.items() if score is not None}
+    highest = max(measured.values(), default=None)
+    return min((epoch for epoch, score in measured.items() if score == highest), default=None)
+
+
+@given(SCORES, st.sampled_from(["all", "every:7", "every:100", "best:1", "best:4"]))
+def test_the_best_and_the_last_checkpoint_are_always_kept(scores: dict[int, float | None], keep: str) -> None:
+    kept = retention(keep).kept(scores)
+
+    assert kept <= scores.keys()
+    assert scores == {} or max(scores) in kept
+    assert best_of(scores) in {*kept, None}
+
+
+@given(SCORES)
+def test_all_keeps_every_checkpoint(scores: dict[int, float | None]) -> None:
+    assert retention("all").kept(scores) == scores.keys()
+
+
+@given(SCORES, st.integers(1, 10))
+def test_each_nth_checkpoint_is_kept_and_none_else_but_the_best_and_the_last(
+    scores: dict[int, float | None], every: int
+) -> None:
+    kept = retention(f"every:{every}").kept(scores)
+
+    nth = {epoch for epoch in scores if epoch % every == 0}
+    assert nth <= kept
+    assert kept - nth <= {best_of(scores), max(scores, default=0)}
+
+
+@given(SCORES, st.integers(1, 10))
+def test_of_the_best_checkpoints_no_other_is_better_and_the_earlier_of_equals_is_kept(
+    scores: dict[int, float | None], best: int
+) -> None:
+    kept = retention(f"best:{best}").kept(scores)
+
+    measured = {epoch: score for epoch, score in scores.items() if score is not None}
+    ranked: list[int] = []
+    while len(ranked) < min(best, len(measured)):
+        ranked.append(best_of({**measured, **dict.fromkeys(ranked)}) or 0)
+    assert kept == {*ranked, *([max(scores)] if scores else [])}
+
+
+def test_an_epoch_without_a_score_is_worse_than_one_with_none_right() -> None:
+    scores = {1: None, 2: 0.0, 3: None}
+
+    assert retention("best:1").kept(scores) == {2, 3}
 
 
 def test_channels_follow_the_versions_categories_after_background() -> None:

@@ -1,10 +1,5 @@
 """Stores on real databases: SQLite in a folder, PostgreSQL and S3 servers on loopback."""
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -14,8 +9,7 @@ import sqlalchemy as sa
 
 from core.storage.settings import Settings
 from core.storage.store import Store, open_store
-
-POSTGRES_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+from tests.storage.servers import S3, postgres_server, s3_server
 
 
 @pytest.fixture(
@@ -49,33 +43,19 @@ def database_url(postgres: str) -> Generator[str]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Generator[str]:
-    """A PostgreSQL server of our own on a free loopback port; gives its URL without a database.
-
-    Its folder is not below pytest's own, which every new session of pytest closes to other users.
-    """
-    if not POSTGRES_BINARIES:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    binaries = POSTGRES_BINARIES[-1]
-    folder = Path(tempfile.mkdtemp(prefix="maskwright-postgres-"))
-    as_owner: list[str] = []
-    if os.getuid() == 0:  # the server refuses to run as root
-        as_owner = ["runuser", "-u", "postgres", "--"]
-        shutil.chown(folder, "postgres")
-    port, data = _free_port(), str(folder / "data")
-    run = [*as_owner, str(binaries / "initdb"), "-D", data, "-U", "maskwright", "-A", "trust", "-N"]
-    control = [*as_owner, str(binaries / "pg_ctl"), "-D", data, "-w"]
-    options = f"-p {port} -h 127.0.0.1 -k '' -c fsync=off"
-    start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
-    try:
-        subprocess.run(run, check=True, capture_output=True, cwd=folder)
-        subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder)
-        yield f"postgresql+psycopg://maskwright@127.0.0.1:{port}"
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A PostgreSQL server of our own on a free loopback port; gives its URL without a database."""
+    with postgres_server() as server:
+        yield server.url
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Generator[S3]:
+    """An S3 server of our own, with keys for it in the environment."""
+    with s3_server(monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3: S3) -> str:
+    """An empty bucket on it."""
+    return s3.make_bucket()

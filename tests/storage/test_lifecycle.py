@@ -1,213 +1,189 @@
-"""A run's or job's life: each transition, each refusal, and who wins a race."""
+"""A run's or job's life: each transition, each refusal, and what they leave in the row."""
 
-import multiprocessing
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from core.domain.errors import Fenced, NotFound
-from core.domain.runs import Process, WorkState
-from core.storage import jobs, lifecycle, processes, tables
-from core.storage.lifecycle import JOBS, Claim
-from core.storage.settings import Settings
-from core.storage.store import Store, new_id, open_store
+from core.domain.runs import WorkState
+from core.storage import jobs, lifecycle, processes, reservations, tables
+from core.storage.lifecycle import JOBS, Claim, Room
+from core.storage.store import Store, new_id
+from tests.storage.builders import (
+    ELSEWHERE,
+    HERE,
+    STRANGER,
+    claim_next,
+    kinds,
+    queue_job,
+    row_of,
+    set_columns,
+    silence,
+    start_next,
+    state_of,
+)
 
-HERE = processes.this_host()
-ELSEWHERE = "another-host"
-STRANGER = Process(1, 1, "another boot")
+Q, D, R = WorkState.QUEUED, WorkState.DISPATCHED, WorkState.RUNNING
+S, F, C = WorkState.SUCCEEDED, WorkState.FAILED, WorkState.CANCELLED
+I = WorkState.INTERRUPTED  # noqa: E741
 
 
-def queue_job(store: Store, *, priority: int = 0, **payload: Any) -> str:
-    """Queue a job that differs from all others."""
-    job_id = jobs.create(store, "import", {"number": new_id(), **payload}).id
-    set_columns(store, job_id, priority=priority)
-    return job_id
-
-
-def claim_next(store: Store, host: str = HERE, slots: int = 100) -> Claim:
-    """Claim what must be there."""
-    claim = lifecycle.claim(store, JOBS, host, slots=slots)
-    assert claim is not None
+def job_in(store: Store, state: WorkState) -> Claim:
+    """Bring a job of its own into a state; give its newest attempt."""
+    job_id = queue_job(store)
+    if state is Q:
+        return Claim(job_id, 0)
+    claim = claim_next(store)
+    if state is not D:
+        lifecycle.start(store, JOBS, claim, processes.this_process())
+    if state is S:
+        lifecycle.succeed(store, JOBS, claim)
+    if state is F:
+        lifecycle.fail(store, JOBS, claim, "broken")
+    if state is C:
+        lifecycle.stopped(store, JOBS, claim)
+    if state is I:
+        lifecycle.interrupt(store, JOBS, claim, "killed")
     return claim
 
 
-def start_next(store: Store, host: str = HERE, process: Process | None = None) -> Claim:
-    """Queue, claim and start a job."""
-    queue_job(store)
-    claim = claim_next(store, host)
-    lifecycle.start(store, JOBS, claim, process or processes.this_process())
-    return claim
+def lose(store: Store, claim: Claim) -> bool:
+    work = [work for work in lifecycle.active(store, JOBS) if work.claim == claim]
+    return bool(work) and lifecycle.declare_lost(store, JOBS, work[0], "gone")
 
 
-def row_of(store: Store, work_id: str) -> Any:
-    with store.read() as connection:
-        return connection.execute(sa.select(JOBS).where(JOBS.c.id == work_id)).one()
+def is_done(change: Callable[[], object]) -> bool:
+    """Tell whether a change happened; what raises Fenced is refused, and what gives None is not."""
+    try:
+        return change() is not False
+    except Fenced:
+        return False
 
 
-def set_columns(store: Store, work_id: str, **values: Any) -> None:
-    with store.write() as connection:
-        connection.execute(sa.update(JOBS).where(JOBS.c.id == work_id).values(values))
+def here(store: Store, _claim: Claim) -> bool:
+    return lifecycle.claim(store, JOBS, HERE, Room(100)) is not None
 
 
-def silence(store: Store, work_id: str, seconds: float) -> None:
-    """Make the last sign of life that old."""
-    set_columns(store, work_id, heartbeat_at=tables.now() - timedelta(seconds=seconds))
+CHANGES: dict[str, tuple[Callable[[Store, Claim], object], dict[WorkState, WorkState]]] = {
+    "claim": (here, {Q: D}),
+    "start": (lambda s, c: lifecycle.start(s, JOBS, c, STRANGER), {D: R}),
+    "wait_on": (lambda s, c: lifecycle.wait_on(s, JOBS, c), {D: D}),
+    "beat": (lambda s, c: lifecycle.beat(s, JOBS, c) is False or None, {R: R}),
+    "succeed": (lambda s, c: lifecycle.succeed(s, JOBS, c), {R: S}),
+    "fail": (lambda s, c: lifecycle.fail(s, JOBS, c, "broken"), {D: F, R: F}),
+    "stopped": (lambda s, c: lifecycle.stopped(s, JOBS, c), {D: C, R: C}),
+    "interrupt": (lambda s, c: lifecycle.interrupt(s, JOBS, c, "killed"), {R: I}),
+    "put_back": (lambda s, c: lifecycle.put_back(s, JOBS, c, "no answer"), {D: Q}),
+    "declare_lost": (lose, {D: Q, R: I}),
+    "requeue": (lambda s, _: lifecycle.requeue_interrupted(s, JOBS) != [], {I: Q}),
+    "resume": (lambda s, c: lifecycle.resume(s, JOBS, c.work_id), {I: Q, F: Q, C: Q}),
+    "prioritise": (lambda s, c: lifecycle.prioritise(s, JOBS, c.work_id), {Q: Q}),
+    "request_cancel": (
+        lambda s, c: lifecycle.request_cancel(s, JOBS, c.work_id) is not None,
+        {Q: C, I: C, D: D, R: R},
+    ),
+}
 
 
-def state_of(store: Store, work_id: str) -> WorkState:
-    return jobs.get(store, work_id).state
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_is_made_from_its_states_and_leaves_every_other_as_it_is(store: Store, name: str) -> None:
+    change, allowed = CHANGES[name]
+
+    for state in WorkState:
+        claim = job_in(store, state)
+        before, events = row_of(store, claim.work_id), kinds(store, claim.work_id)
+
+        done = is_done(lambda claim=claim: change(store, claim))
+
+        after = row_of(store, claim.work_id)
+        assert done == (state in allowed), state
+        assert after.state == allowed.get(state, state)
+        if not done:
+            assert (after, kinds(store, claim.work_id)) == (before, events), state
+        if after.state == Q:
+            lifecycle.request_cancel(store, JOBS, claim.work_id)  # so that the next one is alone
 
 
-def kinds(store: Store, work_id: str) -> list[str]:
-    return [event.kind for event in lifecycle.events(store, [work_id])]
+@pytest.mark.parametrize("name", ["start", "wait_on", "beat", "succeed", "fail", "stopped", "interrupt"])
+def test_an_attempt_that_is_over_changes_nothing(store: Store, name: str) -> None:
+    change, allowed = CHANGES[name]
+
+    for state in allowed:
+        claim = job_in(store, state)
+        before = row_of(store, claim.work_id)
+
+        assert not is_done(lambda claim=claim: change(store, replace(claim, attempt=claim.attempt - 1)))
+        assert row_of(store, claim.work_id) == before
+
+
+@pytest.mark.parametrize(
+    ("state", "name"), [(D, "put_back"), (D, "declare_lost"), (R, "declare_lost"), (R, "interrupt")]
+)
+def test_a_cancel_that_was_asked_for_is_granted_to_what_stops_for_another_reason(
+    store: Store, state: WorkState, name: str
+) -> None:
+    claim = job_in(store, state)
+    lifecycle.request_cancel(store, JOBS, claim.work_id)
+
+    assert is_done(lambda: CHANGES[name][0](store, claim))
+
+    assert state_of(store, claim.work_id) is C
+    assert lifecycle.requeue_interrupted(store, JOBS) == []
 
 
 def test_a_job_lives_from_queued_to_succeeded_and_each_step_is_an_event(store: Store) -> None:
     job_id = queue_job(store)
 
     claim = claim_next(store)
-    dispatched = state_of(store, job_id)
     lifecycle.start(store, JOBS, claim, processes.this_process())
-    running = state_of(store, job_id)
     lifecycle.succeed(store, JOBS, claim, {"result": {"images": 3}})
 
     assert claim == Claim(job_id, 1)
-    assert (dispatched, running) == (WorkState.DISPATCHED, WorkState.RUNNING)
     done = jobs.get(store, job_id)
-    assert (done.state, done.result) == (WorkState.SUCCEEDED, {"images": 3})
+    assert (done.state, done.result) == (S, {"images": 3})
     assert done.started_at is not None and done.ended_at is not None
+    assert done.started_at <= done.ended_at
     assert kinds(store, job_id) == ["dispatched", "running", "succeeded"]
 
 
-def test_nothing_queued_is_no_claim(store: Store) -> None:
-    assert lifecycle.claim(store, JOBS, HERE, slots=1) is None
-    assert not lifecycle.has_queued(store, JOBS)
-
-
-def test_priority_goes_before_age(store: Store) -> None:
-    first, second, urgent = queue_job(store), queue_job(store), queue_job(store, priority=5)
-
-    claimed = [claim_next(store).work_id for _ in range(3)]
-
-    assert claimed == [urgent, first, second]
-
-
-def test_a_host_claims_no_more_than_it_has_slots(store: Store) -> None:
-    for _ in range(3):
-        queue_job(store)
-
-    here = [lifecycle.claim(store, JOBS, HERE, slots=1) for _ in range(2)]
-    elsewhere = lifecycle.claim(store, JOBS, ELSEWHERE, slots=1)
-
-    assert here[0] is not None and here[1] is None
-    assert elsewhere is not None
-
-
-def test_a_slot_stays_taken_until_the_process_is_seen_gone(store: Store) -> None:
-    claim = start_next(store)
-    lifecycle.succeed(store, JOBS, claim)
+def test_a_start_notes_the_machine_and_the_process(store: Store) -> None:
     queue_job(store)
+    claim = claim_next(store, ELSEWHERE)
 
-    before = lifecycle.claim(store, JOBS, HERE, slots=1)
-    left_behind = lifecycle.left_behind(store, JOBS, HERE)
-    lifecycle.release(store, JOBS, claim)
-    after = lifecycle.claim(store, JOBS, HERE, slots=1)
+    lifecycle.start(store, JOBS, claim, STRANGER)
 
-    assert before is None
-    assert [work.claim for work in left_behind] == [claim]
-    assert after is not None
-    assert lifecycle.left_behind(store, JOBS, HERE) == []
+    assert row_of(store, claim.work_id).machine == HERE
+    (work,) = lifecycle.active(store, JOBS)
+    assert (work.host, work.process, work.state) == (ELSEWHERE, STRANGER, R)
 
 
-def test_work_waits_on_its_host_while_its_former_process_is_there_but_not_elsewhere(store: Store) -> None:
+def test_a_later_attempt_keeps_the_first_start(store: Store) -> None:
     claim = start_next(store)
-    lifecycle.interrupt(store, JOBS, claim, "test")
+    first = row_of(store, claim.work_id).started_at
+    lifecycle.interrupt(store, JOBS, claim, "killed")
     lifecycle.requeue_interrupted(store, JOBS)
+    reservations.release(store, claim)
 
-    assert lifecycle.claim(store, JOBS, HERE, slots=5) is None
-    assert claim_next(store, ELSEWHERE) == Claim(claim.work_id, 2)
+    lifecycle.start(store, JOBS, claim_next(store), processes.this_process())
 
-
-def claim_all(settings: Settings, host: str, results: "multiprocessing.Queue[list[str]]") -> None:
-    store = open_store(settings)
-    won: list[str] = []
-    while claim := lifecycle.claim(store, JOBS, host, slots=100):
-        won.append(claim.work_id)
-    results.put(won)
-
-
-@pytest.mark.parametrize("hosts", [(HERE, HERE), (HERE, ELSEWHERE)])
-def test_each_row_is_won_once_when_two_processes_race(
-    settings: Settings, store: Store, hosts: tuple[str, str]
-) -> None:
-    queued = [queue_job(store) for _ in range(20)]
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    racers = [context.Process(target=claim_all, args=(settings, host, results)) for host in hosts]
-
-    for racer in racers:
-        racer.start()
-    won = [results.get(timeout=30) for _ in racers]
-    for racer in racers:
-        racer.join(10)
-
-    assert sorted(won[0] + won[1]) == sorted(queued)
-
-
-def claim_one(settings: Settings, results: "multiprocessing.Queue[int]") -> None:
-    store = open_store(settings)
-    results.put(sum(lifecycle.claim(store, JOBS, HERE, slots=1) is not None for _ in range(20)))
-
-
-def test_two_processes_of_one_host_do_not_both_take_its_last_slot(settings: Settings, store: Store) -> None:
-    for _ in range(20):
-        queue_job(store)
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    racers = [context.Process(target=claim_one, args=(settings, results)) for _ in range(2)]
-
-    for racer in racers:
-        racer.start()
-    won = [results.get(timeout=30) for _ in racers]
-    for racer in racers:
-        racer.join(10)
-
-    assert sum(won) == 1
-
-
-def test_an_attempt_can_start_only_once(store: Store) -> None:
-    claim = start_next(store)
-
-    with pytest.raises(Fenced):
-        lifecycle.start(store, JOBS, claim, processes.this_process())
-
-
-def test_a_stale_attempt_cannot_start(store: Store) -> None:
-    queue_job(store)
-    stale = claim_next(store)
-    lifecycle.put_back(store, JOBS, stale, "slow")
-    set_columns(store, stale.work_id, not_before=None)
-    fresh = claim_next(store)
-
-    with pytest.raises(Fenced):
-        lifecycle.start(store, JOBS, stale, processes.this_process())
-
-    assert fresh.attempt == 2
-    assert state_of(store, stale.work_id) is WorkState.DISPATCHED
+    assert row_of(store, claim.work_id).started_at == first
 
 
 def test_a_beat_renews_the_sign_of_life_and_writes_the_progress(store: Store) -> None:
     claim = start_next(store)
     silence(store, claim.work_id, 30)
+    set_columns(store, claim.work_id, suspected_at=tables.now())
 
     is_cancelled = lifecycle.beat(store, JOBS, claim, {"share": 0.5, "message": "half"})
 
     assert not is_cancelled
-    assert tables.now() - row_of(store, claim.work_id).heartbeat_at < timedelta(seconds=10)
+    row = row_of(store, claim.work_id)
+    assert tables.now() - row.heartbeat_at < timedelta(seconds=25)
+    assert row.suspected_at is None
     job = jobs.get(store, claim.work_id)
     assert (job.progress, job.message) == (0.5, "half")
 
@@ -224,41 +200,19 @@ def test_a_beat_without_progress_leaves_it_as_it_was(store: Store) -> None:
 def test_a_beat_hears_a_cancel(store: Store) -> None:
     claim = start_next(store)
 
-    state = lifecycle.request_cancel(store, JOBS, claim.work_id)
+    assert lifecycle.request_cancel(store, JOBS, claim.work_id) is R
 
-    assert state is WorkState.RUNNING
     assert lifecycle.beat(store, JOBS, claim)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda store, claim: lifecycle.beat(store, JOBS, claim, {"share": 0.9}),
-        lambda store, claim: lifecycle.succeed(store, JOBS, claim, {"result": {}}),
-    ],
-    ids=["beat", "succeed"],
-)
-def test_an_attempt_that_is_over_cannot_write(store: Store, write: Callable[[Store, Claim], None]) -> None:
-    stale = start_next(store, ELSEWHERE)
-    lifecycle.interrupt(store, JOBS, stale, "lost")
-    lifecycle.requeue_interrupted(store, JOBS)
-    fresh = claim_next(store)
-    lifecycle.start(store, JOBS, fresh, processes.this_process())
-    before = row_of(store, stale.work_id)
+def test_what_a_cluster_has_in_its_own_queue_gives_a_sign_of_life(store: Store) -> None:
+    queue_job(store)
+    claim = claim_next(store)
+    silence(store, claim.work_id, 1000)
 
-    with pytest.raises(Fenced):
-        write(store, stale)
+    assert lifecycle.wait_on(store, JOBS, claim)
 
-    assert row_of(store, stale.work_id) == before
-
-
-@pytest.mark.parametrize("end", [lifecycle.stopped, lambda *of: lifecycle.fail(*of, "broken")])
-def test_a_verdict_of_an_attempt_that_is_over_changes_nothing(store: Store, end: Callable[..., bool]) -> None:
-    claim = start_next(store)
-    lifecycle.succeed(store, JOBS, claim)
-
-    assert not end(store, JOBS, claim)
-    assert state_of(store, claim.work_id) is WorkState.SUCCEEDED
+    assert tables.now() - row_of(store, claim.work_id).heartbeat_at < timedelta(seconds=900)
 
 
 def test_writes_in_a_transaction_are_fenced(store: Store) -> None:
@@ -276,16 +230,17 @@ def test_a_failure_keeps_its_sentence(store: Store) -> None:
     assert lifecycle.fail(store, JOBS, claim, "The zip is broken.")
 
     job = jobs.get(store, claim.work_id)
-    assert (job.state, job.error) == (WorkState.FAILED, "The zip is broken.")
+    assert (job.state, job.error) == (F, "The zip is broken.")
     assert job.ended_at is not None
 
 
-def test_what_stopped_as_asked_is_cancelled(store: Store) -> None:
+def test_finished_work_wins_over_a_late_cancel(store: Store) -> None:
     claim = start_next(store)
+    lifecycle.request_cancel(store, JOBS, claim.work_id)
 
-    assert lifecycle.stopped(store, JOBS, claim)
+    lifecycle.succeed(store, JOBS, claim)
 
-    assert state_of(store, claim.work_id) is WorkState.CANCELLED
+    assert state_of(store, claim.work_id) is S
 
 
 def test_a_crash_is_counted_and_a_shutdown_is_not(store: Store) -> None:
@@ -296,59 +251,45 @@ def test_a_crash_is_counted_and_a_shutdown_is_not(store: Store) -> None:
 
     assert row_of(store, crashed.work_id).crashes == 1
     assert row_of(store, shut_down.work_id).crashes == 0
-    assert state_of(store, shut_down.work_id) is WorkState.INTERRUPTED
-
-
-def test_an_interruption_after_a_cancel_was_asked_for_grants_it(store: Store) -> None:
-    claim = start_next(store)
-    lifecycle.request_cancel(store, JOBS, claim.work_id)
-
-    lifecycle.interrupt(store, JOBS, claim, "shutdown", is_shutdown=True)
-
-    assert state_of(store, claim.work_id) is WorkState.CANCELLED
-    assert lifecycle.requeue_interrupted(store, JOBS) == []
+    assert state_of(store, shut_down.work_id) is I
 
 
 def test_interrupted_work_goes_on_by_itself_until_it_crashed_too_often(store: Store) -> None:
     claim = start_next(store, ELSEWHERE)
     for _ in range(lifecycle.MAX_CRASHES - 1):
         lifecycle.interrupt(store, JOBS, claim, "killed")
-        lifecycle.release(store, JOBS, claim)
+        reservations.release(store, claim)
         assert lifecycle.requeue_interrupted(store, JOBS) == [claim.work_id]
         claim = claim_next(store, ELSEWHERE)
         lifecycle.start(store, JOBS, claim, STRANGER)
     lifecycle.interrupt(store, JOBS, claim, "killed")
 
     assert lifecycle.requeue_interrupted(store, JOBS) == []
-    assert state_of(store, claim.work_id) is WorkState.FAILED
+
+    job = jobs.get(store, claim.work_id)
+    assert (job.state, job.attempt) == (F, lifecycle.MAX_CRASHES)
+    assert job.error == "Stopped 3 times without an end (killed). Resume it to try again."
 
 
-@pytest.mark.parametrize("end", ["interrupt", "fail", "stopped"])
-def test_the_user_may_resume_what_ended_without_success(store: Store, end: str) -> None:
-    claim = start_next(store)
-    extra = {"interrupt": ["killed"], "fail": ["broken"], "stopped": []}[end]
-    getattr(lifecycle, end)(store, JOBS, claim, *extra)
-    set_columns(store, claim.work_id, crashes=3, failed_starts=4, cancel_requested=True)
+def test_a_cancel_between_interruption_and_queue_is_not_undone(store: Store) -> None:
+    claim = job_in(store, I)
+
+    assert lifecycle.request_cancel(store, JOBS, claim.work_id) is C
+
+    assert lifecycle.requeue_interrupted(store, JOBS) == []
+    assert state_of(store, claim.work_id) is C
+
+
+@pytest.mark.parametrize("state", [I, F, C])
+def test_the_user_may_resume_what_ended_without_success(store: Store, state: WorkState) -> None:
+    claim = job_in(store, state)
+    set_columns(store, claim.work_id, crashes=3, failed_starts=4, cancel_requested=True, error="x")
 
     assert lifecycle.resume(store, JOBS, claim.work_id)
 
     row = row_of(store, claim.work_id)
-    assert (row.state, row.crashes, row.failed_starts) == ("queued", 0, 0)
-    assert (row.cancel_requested, row.error, row.ended_at) == (False, "", None)
-
-
-@pytest.mark.parametrize("steps", ["queued", "dispatched", "running", "succeeded"])
-def test_what_is_under_way_or_succeeded_is_not_resumed(store: Store, steps: str) -> None:
-    job_id = queue_job(store)
-    if steps != "queued":
-        claim = claim_next(store)
-        if steps != "dispatched":
-            lifecycle.start(store, JOBS, claim, processes.this_process())
-        if steps == "succeeded":
-            lifecycle.succeed(store, JOBS, claim)
-
-    assert not lifecycle.resume(store, JOBS, job_id)
-    assert state_of(store, job_id).value == steps
+    assert (row.state, row.crashes, row.failed_starts, row.attempt) == ("queued", 0, 0, 1)
+    assert (row.cancel_requested, row.error, row.ended_at, row.not_before) == (False, "", None, None)
 
 
 def test_what_never_started_goes_back_with_a_growing_pause(store: Store) -> None:
@@ -357,10 +298,12 @@ def test_what_never_started_goes_back_with_a_growing_pause(store: Store) -> None
 
     for _ in range(3):
         claim = claim_next(store)
+        reservations.release(store, claim)
         lifecycle.put_back(store, JOBS, claim, "no answer")
-        pauses.append((row_of(store, job_id).not_before - tables.now()).total_seconds())
-        assert lifecycle.claim(store, JOBS, HERE, slots=100) is None
-        set_columns(store, job_id, not_before=tables.now())
+        put_back = lifecycle.events(store, [job_id])[-1].at
+        pauses.append((row_of(store, job_id).not_before - put_back).total_seconds())
+        assert lifecycle.claim(store, JOBS, HERE, Room(100)) is None
+        set_columns(store, job_id, not_before=tables.now() - timedelta(seconds=1))
 
     assert pauses == pytest.approx([1, 2, 4], abs=0.5)
     assert row_of(store, job_id).crashes == 0
@@ -371,67 +314,60 @@ def test_what_never_starts_fails_in_the_end(store: Store) -> None:
 
     for _ in range(lifecycle.MAX_FAILED_STARTS):
         set_columns(store, job_id, not_before=None)
-        lifecycle.put_back(store, JOBS, claim_next(store), "no answer")
+        claim = claim_next(store)
+        lifecycle.put_back(store, JOBS, claim, "no answer")
+        reservations.release(store, claim)
 
     job = jobs.get(store, job_id)
-    assert job.state is WorkState.FAILED
-    assert job.error == "It could not be started 5 times: no answer."
+    assert (job.state, job.error) == (F, "It could not be started 5 times: no answer.")
+    assert job.ended_at is not None
+
+
+def test_a_cluster_that_is_away_or_full_costs_no_try(store: Store) -> None:
+    job_id = queue_job(store, failed_starts=lifecycle.MAX_FAILED_STARTS - 1)
+
+    for _ in range(3):
+        set_columns(store, job_id, not_before=None)
+        claim = claim_next(store)
+        reservations.release(store, claim)
+        assert lifecycle.put_back(store, JOBS, claim, "the cluster is full", is_free=True)
+
+    row = row_of(store, job_id)
+    assert (row.state, row.failed_starts) == ("queued", lifecycle.MAX_FAILED_STARTS - 1)
+    assert row.not_before is not None
 
 
 def test_a_start_that_works_forgets_those_that_did_not(store: Store) -> None:
-    job_id = queue_job(store)
-    lifecycle.put_back(store, JOBS, claim_next(store), "no answer")
-    set_columns(store, job_id, not_before=None)
+    job_id = queue_job(store, failed_starts=3)
 
     lifecycle.start(store, JOBS, claim_next(store), processes.this_process())
 
     assert row_of(store, job_id).failed_starts == 0
 
 
-def test_only_dispatched_work_is_put_back(store: Store) -> None:
-    claim = start_next(store)
-
-    assert not lifecycle.put_back(store, JOBS, claim, "no answer")
-    assert state_of(store, claim.work_id) is WorkState.RUNNING
-
-
-def test_a_pause_does_not_hold_others_up(store: Store) -> None:
-    first = queue_job(store)
-    lifecycle.put_back(store, JOBS, claim_next(store), "no answer")
-    second = queue_job(store)
-
-    assert claim_next(store).work_id == second
-    assert state_of(store, first) is WorkState.QUEUED
-
-
-def test_waiting_work_is_cancelled_at_once(store: Store) -> None:
-    job_id = queue_job(store)
-
-    assert lifecycle.request_cancel(store, JOBS, job_id) is WorkState.CANCELLED
-    assert lifecycle.claim(store, JOBS, HERE, slots=100) is None
-
-
-def test_interrupted_work_is_cancelled_at_once(store: Store) -> None:
-    claim = start_next(store)
-    lifecycle.interrupt(store, JOBS, claim, "killed")
-
-    assert lifecycle.request_cancel(store, JOBS, claim.work_id) is WorkState.CANCELLED
-
-
 def test_dispatched_work_is_asked_to_stop(store: Store) -> None:
-    job_id = queue_job(store)
-    claim_next(store)
+    claim = job_in(store, D)
 
-    assert lifecycle.request_cancel(store, JOBS, job_id) is WorkState.DISPATCHED
-    assert jobs.get(store, job_id).cancel_requested
+    assert lifecycle.request_cancel(store, JOBS, claim.work_id) is D
+
+    assert jobs.get(store, claim.work_id).cancel_requested
 
 
-def test_finished_work_is_not_cancelled(store: Store) -> None:
-    claim = start_next(store)
-    lifecycle.succeed(store, JOBS, claim)
+def test_a_cancel_that_meets_a_change_under_way_waits_and_answers_for_what_came_of_it(store: Store) -> None:
+    claim = job_in(store, D)
+    answers: list[WorkState | None] = []
+    cancel = threading.Thread(
+        target=lambda: answers.append(lifecycle.request_cancel(store, JOBS, claim.work_id))
+    )
 
-    assert lifecycle.request_cancel(store, JOBS, claim.work_id) is None
-    assert not jobs.get(store, claim.work_id).cancel_requested
+    with store.write() as connection:
+        connection.execute(sa.update(JOBS).where(JOBS.c.id == claim.work_id).values(state=Q))
+        cancel.start()
+        cancel.join(0.3)  # as long as it takes to get to the row; it cannot end before this transaction
+    cancel.join(30)
+
+    assert answers == [C]
+    assert state_of(store, claim.work_id) is C
 
 
 @pytest.mark.parametrize("change", [lifecycle.request_cancel, lifecycle.resume])
@@ -440,113 +376,20 @@ def test_what_does_not_exist_is_not_found(store: Store, change: Callable[..., ob
         change(store, JOBS, new_id())
 
 
-def test_silent_running_work_is_swept_once(store: Store) -> None:
-    claim = start_next(store, ELSEWHERE)
-    silence(store, claim.work_id, lifecycle.LOST_AFTER_SECONDS + 1)
+def test_events_are_in_the_order_of_what_happened(store: Store) -> None:
+    claim = start_next(store)
+    lifecycle.interrupt(store, JOBS, claim, "killed")
+    lifecycle.resume(store, JOBS, claim.work_id)
 
-    assert lifecycle.sweep(store, JOBS) == [claim.work_id]
-    assert lifecycle.sweep(store, JOBS) == []
+    happened = lifecycle.events(store, [claim.work_id])
 
-    row = row_of(store, claim.work_id)
-    assert (row.state, row.crashes, row.error) == ("interrupted", 1, "no sign of life")
-
-
-def test_work_that_beats_is_not_swept(store: Store) -> None:
-    claim = start_next(store, ELSEWHERE)
-    silence(store, claim.work_id, lifecycle.LOST_AFTER_SECONDS - 5)
-
-    assert lifecycle.sweep(store, JOBS) == []
-    assert state_of(store, claim.work_id) is WorkState.RUNNING
-
-
-def test_dispatched_work_has_longer_to_report_and_goes_back_to_the_queue(store: Store) -> None:
-    job_id = queue_job(store)
-    claim_next(store, ELSEWHERE)
-    silence(store, job_id, lifecycle.LOST_AFTER_SECONDS + 10)
-
-    early = lifecycle.sweep(store, JOBS)
-    silence(store, job_id, lifecycle.START_LIMIT_SECONDS + 1)
-    late = lifecycle.sweep(store, JOBS)
-
-    assert (early, late) == ([], [job_id])
-    row = row_of(store, job_id)
-    assert (row.state, row.failed_starts, row.crashes) == ("queued", 1, 0)
-
-
-def test_a_cancel_is_granted_to_swept_work(store: Store) -> None:
-    claim = start_next(store, ELSEWHERE)
-    lifecycle.request_cancel(store, JOBS, claim.work_id)
-    silence(store, claim.work_id, lifecycle.LOST_AFTER_SECONDS + 1)
-
-    lifecycle.sweep(store, JOBS)
-
-    assert state_of(store, claim.work_id) is WorkState.CANCELLED
-
-
-def test_a_cancel_between_the_look_and_the_loss_is_granted(store: Store) -> None:
-    claim = start_next(store, ELSEWHERE)
-    (seen,) = lifecycle.active(store, JOBS)
-    lifecycle.request_cancel(store, JOBS, claim.work_id)
-
-    lifecycle.declare_lost(store, JOBS, seen, "gone")
-
-    assert state_of(store, claim.work_id) is WorkState.CANCELLED
-
-
-def test_a_beat_between_the_look_and_the_loss_saves_the_work(store: Store) -> None:
-    claim = start_next(store, ELSEWHERE)
-    silence(store, claim.work_id, 100)
-    (seen,) = lifecycle.active(store, JOBS)
-    horizon = tables.now() - timedelta(seconds=50)
-    lifecycle.beat(store, JOBS, claim)
-
-    assert not lifecycle.declare_lost(store, JOBS, seen, "gone", older_than=horizon)
-    assert state_of(store, claim.work_id) is WorkState.RUNNING
-
-
-def test_a_dead_process_of_this_host_is_noticed_within_seconds(store: Store) -> None:
-    dead, alive = start_next(store, process=STRANGER), start_next(store)
-    for claim in (dead, alive):
-        silence(store, claim.work_id, lifecycle.GONE_AFTER_SECONDS + 1)
-
-    assert lifecycle.sweep(store, JOBS) == [dead.work_id]
-
-    assert jobs.get(store, dead.work_id).error == "its process is gone"
-    assert state_of(store, alive.work_id) is WorkState.RUNNING
-
-
-def test_a_process_of_another_host_cannot_be_seen_and_is_left_its_time(store: Store) -> None:
-    claim = start_next(store, ELSEWHERE, STRANGER)
-    silence(store, claim.work_id, lifecycle.GONE_AFTER_SECONDS + 1)
-
-    assert lifecycle.sweep(store, JOBS) == []
-
-
-def test_a_claim_whose_launcher_died_before_it_started_anything_goes_back(store: Store) -> None:
-    job_id = queue_job(store)
-    claim_next(store)
-    silence(store, job_id, lifecycle.GONE_AFTER_SECONDS + 1)
-
-    assert lifecycle.sweep(store, JOBS) == [job_id]
-    assert state_of(store, job_id) is WorkState.QUEUED
-
-
-def test_the_process_of_a_claim_is_on_record(store: Store) -> None:
-    queue_job(store)
-    claim = claim_next(store)
-
-    lifecycle.record_process(store, JOBS, claim, STRANGER)
-
-    (work,) = lifecycle.active(store, JOBS)
-    assert (work.claim, work.process, work.host) == (claim, STRANGER, HERE)
-
-
-def test_a_process_is_told_apart_from_a_later_one_with_its_number() -> None:
-    ours = processes.this_process()
-
-    assert processes.is_alive(ours)
-    assert not processes.is_alive(replace(ours, started_ticks=ours.started_ticks + 1))
-    assert not processes.is_alive(replace(ours, boot_id="another boot"))
+    assert [(event.kind, event.detail) for event in happened] == [
+        ("dispatched", f"attempt 1 on {HERE}"),
+        ("running", "attempt 1"),
+        ("interrupted", "killed"),
+        ("queued", "by the user"),
+    ]
+    assert [event.at for event in happened] == sorted(event.at for event in happened)
 
 
 def test_a_job_that_waits_already_is_not_queued_twice(store: Store) -> None:
@@ -558,3 +401,11 @@ def test_a_job_that_waits_already_is_not_queued_twice(store: Store) -> None:
 
     assert again.id == first.id
     assert len({first.id, other.id, later.id}) == 3
+
+
+def test_a_process_is_told_apart_from_a_later_one_with_its_number() -> None:
+    ours = processes.this_process()
+
+    assert processes.is_alive(ours)
+    assert not processes.is_alive(replace(ours, started_ticks=ours.started_ticks + 1))
+    assert not processes.is_alive(replace(ours, boot_id="another boot"))

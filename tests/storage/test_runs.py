@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from core.domain.errors import Fenced, NotFound
 from core.domain.images import Project
 from core.domain.runs import Champion, Epoch, Run, WorkState
 from core.domain.training import TrainingConfig
-from core.storage import lifecycle, processes, projects, runs, tables, versions
-from core.storage.lifecycle import RUNS, Claim
+from core.storage import lifecycle, processes, projects, reservations, runs, tables, versions
+from core.storage.lifecycle import RUNS, Claim, Room
 from core.storage.runs import ImageRecord
 from core.storage.store import Store
 
@@ -29,7 +30,7 @@ def run(store: Store, project: Project) -> Run:
 @pytest.fixture
 def claim(store: Store, run: Run) -> Claim:
     """The run, under way in this process."""
-    claim = lifecycle.claim(store, RUNS, processes.this_host(), slots=1)
+    claim = lifecycle.claim(store, RUNS, processes.this_host(), Room(1))
     assert claim is not None
     lifecycle.start(store, RUNS, claim, processes.this_process())
     return claim
@@ -39,6 +40,17 @@ def epoch_of(claim: Claim, number: int, loss: float = 1.0) -> Epoch:
     key = f"runs/{claim.work_id}/epoch_{number:03d}-a{claim.attempt}.pt"
     metrics = {"train_loss": loss, "val_miou_foreground": None}
     return Epoch(claim.work_id, number, claim.attempt, metrics, {"train": 2.5}, key, tables.now())
+
+
+def interrupt_and_go_on(store: Store, claim: Claim) -> Claim:
+    """Crash a run, and start its next attempt."""
+    lifecycle.interrupt(store, RUNS, claim, "killed")
+    reservations.release(store, claim)
+    assert lifecycle.requeue_interrupted(store, RUNS) == [claim.work_id]
+    after = lifecycle.claim(store, RUNS, processes.this_host(), Room(1))
+    assert after is not None
+    lifecycle.start(store, RUNS, after, processes.this_process())
+    return after
 
 
 def record_of(image_id: str, cell: int = 1) -> ImageRecord:
@@ -91,6 +103,90 @@ def test_a_repeated_epoch_replaces_what_an_earlier_attempt_left_from_there_on(
     assert [r.image_id for r in runs.records(store, claim.work_id, 2)] == ["b"]
     assert runs.records(store, claim.work_id, 3) == []
     assert runs.get(store, claim.work_id).epochs_done == 2
+
+
+def test_an_epoch_knows_the_size_of_its_checkpoint(store: Store, claim: Claim) -> None:
+    epoch = replace(epoch_of(claim, 1), checkpoint_bytes=3 << 32)
+
+    runs.add_epoch(store, claim, epoch, [])
+
+    assert runs.epochs(store, claim.work_id) == [epoch]
+    assert runs.kept_bytes(store) == {claim.work_id: 3 << 32}
+
+
+def test_a_run_that_makes_progress_may_be_interrupted_without_end(store: Store, claim: Claim) -> None:
+    for number in range(1, lifecycle.MAX_CRASHES + 3):
+        runs.add_epoch(store, claim, epoch_of(claim, number), [])
+        claim = interrupt_and_go_on(store, claim)
+
+    assert runs.get(store, claim.work_id).state is WorkState.RUNNING
+    assert runs.get(store, claim.work_id).crashes == 1
+
+
+def test_a_run_that_makes_none_is_not(store: Store, claim: Claim) -> None:
+    runs.add_epoch(store, claim, epoch_of(claim, 1), [])
+    for _ in range(lifecycle.MAX_CRASHES - 1):
+        claim = interrupt_and_go_on(store, claim)
+
+    lifecycle.interrupt(store, RUNS, claim, "killed")
+
+    assert lifecycle.requeue_interrupted(store, RUNS) == []
+    assert runs.get(store, claim.work_id).state is WorkState.FAILED
+
+
+def test_checkpoints_that_are_given_up_leave_their_figures(store: Store, claim: Claim) -> None:
+    added = [replace(epoch_of(claim, number), checkpoint_bytes=10) for number in (1, 2, 3)]
+    for epoch in added:
+        runs.add_epoch(store, claim, epoch, [record_of("a")])
+
+    runs.give_up_checkpoints(store, claim.work_id, [1, 2])
+
+    given_up = [replace(epoch, checkpoint="", checkpoint_bytes=None) for epoch in added[:2]]
+    assert runs.epochs(store, claim.work_id) == [*given_up, added[2]]
+    assert len(runs.records(store, claim.work_id, 1)) == 1
+    assert runs.kept_bytes(store) == {claim.work_id: 10}
+
+
+def test_what_others_point_at_is_pinned(store: Store, project: Project, claim: Claim) -> None:
+    run = runs.get(store, claim.work_id)
+    for epoch, choose in ((1, run.id), (4, run.id), (5, "another")):
+        config = TrainingConfig(start_from=f"{choose}/{epoch}")
+        runs.create(store, project.id, run.data_version_id, config, "from it")
+    for epoch in (2, 3):
+        runs.set_champion(store, Champion(project.id, run.id, epoch, "", "Ana", tables.now()))
+
+    assert runs.pinned_epochs(store, run.id) == {1, 2, 3, 4}
+
+
+def test_a_run_pins_where_it_starts_until_it_has_an_epoch_of_its_own(
+    store: Store, project: Project, claim: Claim
+) -> None:
+    run = runs.get(store, claim.work_id)
+    config = TrainingConfig(start_from=f"{run.id}/1")
+    later = runs.create(store, project.id, run.data_version_id, config, "from it")
+    started = lifecycle.claim(store, RUNS, "another-host", Room(1))
+    assert started is not None and started.work_id == later.id
+    lifecycle.fail(store, RUNS, started, "broken, but it may be resumed")
+    before = runs.pinned_epochs(store, run.id)
+
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).where(RUNS.c.id == later.id).values(epochs_done=1))
+
+    assert (before, runs.pinned_epochs(store, run.id)) == ({1}, set())
+
+
+def test_a_run_asks_for_its_devices_and_knows_where_it_is(store: Store, project: Project) -> None:
+    version = versions.freeze(store, project.id, (), ())
+    run = runs.create(store, project.id, version.id, TrainingConfig(devices=2), "wide", priority=3)
+    claim = lifecycle.claim(store, RUNS, "garage", Room(2, ("a", "b"), largest=2))
+    assert claim == Claim(run.id, 1)
+
+    lifecycle.start(store, RUNS, claim, processes.this_process())
+
+    (work,) = lifecycle.active(store, RUNS)
+    assert (work.devices, work.gpu_ids) == (2, ("a", "b"))
+    started = runs.get(store, run.id)
+    assert (started.priority, started.host, started.machine) == (3, "garage", processes.this_host())
 
 
 def test_an_attempt_that_is_over_adds_no_epoch(store: Store, claim: Claim) -> None:

@@ -76,6 +76,15 @@ def url_of(store: Store) -> str:
     return store.engine.url.render_as_string(hide_password=False)
 
 
+def test_a_program_sees_that_the_database_moved_on(store: Store) -> None:
+    assert store.is_current()
+
+    with store.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+
+    assert not store.is_current()
+
+
 def test_a_home_that_cannot_be_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
@@ -110,15 +119,3 @@ def test_ids_sort_by_their_age() -> None:
     ids = [new_id() for _ in range(100)]
 
     assert ids == sorted(ids)
-
-
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MASKWRIGHT_HOME", str(tmp_path))
-    monkeypatch.setenv("MASKWRIGHT_DATABASE_URL", "postgresql://me@db/x")
-    monkeypatch.setenv("MASKWRIGHT_BLOBS", "s3://bucket/prefix")
-
-    read = Settings()
-
-    assert read.resolved_database_url() == "postgresql+psycopg://me@db/x"
-    assert read.resolved_blobs() == "s3://bucket/prefix"
-    assert Settings(database_url="", blobs="").resolved_blobs() == str(tmp_path / "blobs")

@@ -1,0 +1,3 @@
+"""Which Maskwright this is."""
+
+VERSION = "0.2.0"
