@@ -1,10 +1,13 @@
 """Checkpoints: the weights after an epoch, what they were trained with, and how to go on from them."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import pickle
 import platform
@@ -12,17 +15,21 @@ import zipfile
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from core.domain.errors import FormatError, StorageError
+from core.domain.errors import FormatError, StorageError, listed
 from core.domain.training import TrainingConfig, config_from_json
 from core.models.card import ModelCard, card_from_json, card_to_json
 from core.models.registry import ENCODERS, build_model
-from core.training.learner import Learner
 from core.training.network import memory_format
+
+if TYPE_CHECKING:
+    from core.training.learner import Learner
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "timm", "segmentation_models_pytorch", "lightning", "numpy", "opencv-python-headless")
 
@@ -43,7 +50,7 @@ def save_checkpoint(path: Path, learner: Learner, epoch: int, meta: Mapping[str,
 
     Each file is written beside its place, flushed to disk and moved over it, the .pt first, so a
     reader who finds the .json finds both whole. There is no scheduler and no random state to keep:
-    the loop derives both from (seed, epoch, step).
+    the loop derives both from (seed, epoch, step). In a team all have the same to save, so one does.
 
     Args:
         epoch: how many epochs these weights have seen.
@@ -102,6 +109,34 @@ def load_weights(path: Path) -> tuple[nn.Module, CheckpointMeta]:
     return model.to(memory_format=memory_format(meta.is_channels_last)).eval(), meta
 
 
+def load_start_weights(path: Path, model: nn.Module, config: TrainingConfig, card: ModelCard) -> None:
+    """Put a checkpoint's weights into a new network of the same architecture.
+
+    Where the checkpoint's categories are not the same ids in the same order, the layers whose shape
+    depends on their number stay as they are: no channel may begin as something else.
+
+    Raises:
+        FormatError: the file is damaged, or of another architecture.
+    """
+    state = _load(path)
+    meta = _meta(path, state)
+    if (meta.config.model, meta.config.encoder) != (config.model, config.encoder):
+        raise FormatError(
+            f"Training cannot start from {path.name}: it is a {meta.config.model} on "
+            f"{meta.config.encoder}, and this run trains a {config.model} on {config.encoder}. Choose the "
+            "same model and encoder, or another checkpoint to start from."
+        )
+    fresh = set[str]() if _ids(meta.card) == _ids(card) else _class_layers(config, card, model)
+    given = {name: weights for name, weights in state["model"].items() if name not in fresh}
+    if _shapes(given) != _shapes({k: v for k, v in model.state_dict().items() if k not in fresh}):
+        raise FormatError(
+            f"Training cannot start from {path.name}: an older version of the program built this network "
+            "in another way. Choose another checkpoint to start from."
+        )
+    model.load_state_dict(given, strict=False)
+    logger.info("starting from %s, epoch %d; left out: %s", path.name, meta.epoch, listed(sorted(fresh)))
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[Path]:
     """Give a path beside ``path`` to write to; flush it and move it over when the block ends well.
@@ -122,8 +157,23 @@ def replacing(path: Path) -> Generator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def _ids(card: ModelCard) -> list[int]:
+    return [category.category_id for category in card.categories]
+
+
+def _class_layers(config: TrainingConfig, card: ModelCard, model: nn.Module) -> set[str]:
+    """Name the weights whose shape depends on the number of classes, whatever the architecture."""
+    with torch.random.fork_rng():
+        twin = build_model(config.model, config.encoder, "none", card.num_classes + 1)
+    other = _shapes(twin.state_dict())
+    return {name for name, shape in _shapes(model.state_dict()).items() if other[name] != shape}
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
 def _document(learner: Learner, epoch: int, meta: Mapping[str, Any]) -> dict[str, Any]:
-    packaged = ENCODERS[learner.config.encoder].packaged
     card = dataclasses.replace(learner.network.card, run=meta)
     return {
         "config": dataclasses.asdict(learner.config),
@@ -132,10 +182,17 @@ def _document(learner: Learner, epoch: int, meta: Mapping[str, Any]) -> dict[str
         "is_channels_last": learner.network.is_channels_last,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
-        "start_weights": dataclasses.asdict(packaged)
-        if packaged is not None and learner.config.encoder_weights != "none"
-        else learner.config.encoder_weights,
+        "start_weights": _start_weights(learner.config),
     }
+
+
+def _start_weights(config: TrainingConfig) -> Any:
+    packaged = ENCODERS[config.encoder].packaged
+    if config.start_from:
+        return config.start_from
+    if packaged is None or config.encoder_weights == "none":
+        return config.encoder_weights
+    return dataclasses.asdict(packaged)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ OnProgress = Callable[[int, int], None]
 """Called with (photos done, photos in all); it may raise to stop the work."""
 
 _CACHE_FORMAT = 1
+_IMAGES_PER_DEVICE = 2  # at least: batch normalisation fails on one
 _ARRAYS = ("images", "labels")
 
 
@@ -55,10 +56,11 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 (N, S, S, 3); labels: uint8 (N, S, S)."""
+    """One device's share of a batch. images: uint8 (N, S, S, 3); labels: uint8 (N, S, S)."""
 
     images: NDArray[np.uint8] = field(repr=False)
     labels: NDArray[np.uint8] = field(repr=False)
+    whole: int  # images of the batch on all devices together
 
 
 def prepare_data(
@@ -71,16 +73,19 @@ def prepare_data(
     """Build, or find again, the caches of a version's train and valid images in ``folder``.
 
     Raises:
-        NotEnoughLabels: fewer than 2 images to train on, or none to validate with.
+        NotEnoughLabels: fewer than 2 images per device to train on, or none to validate with.
         ImageError: a photo cannot be read.
         StorageError: the cache cannot be written.
     """
     train = version.split("train")
     valid = version.split("valid")
-    if len(train) < 2 or not valid:
+    least = _IMAGES_PER_DEVICE * config.devices
+    if len(train) < least or not valid:
+        on_devices = f" on {config.devices} devices" if config.devices > 1 else ""
         raise NotEnoughLabels(
-            f"Training needs at least 2 labelled images to learn from and 1 to validate with; there are "
-            f"{len(train)} and {len(valid)}. Label more images, or move some to the other split."
+            f"Training{on_devices} needs at least {least} labelled images to learn from and 1 to validate "
+            f"with; there are {len(train)} and {len(valid)}. Label more images, or move some to the other "
+            "split."
         )
     total = len(train) + len(valid)
     source = CacheSource(version.hash, config.size, version.class_index, read_item)
@@ -157,31 +162,34 @@ def truth_of(photo: LabelledPhoto, class_index: Mapping[int, int]) -> NDArray[np
     return label_map(photo.annotations, class_index, (height, width))
 
 
-def batch_count(images: int, batch_size: int) -> int:
+def batch_count(images: int, config: TrainingConfig) -> int:
     """Give the number of batches that ``batches`` yields per epoch."""
-    full, rest = divmod(images, batch_size)
-    return max(1, full + (rest > 1))
+    full, rest = divmod(images, config.batch_size)
+    return max(1, full + (rest >= _IMAGES_PER_DEVICE * config.devices))
 
 
-def batches(cache: Cache, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
-    """Yield the batches of one training epoch.
+def batches(cache: Cache, config: TrainingConfig, epoch: int, rank: int = 0) -> Iterator[Batch]:
+    """Yield one device's share of each batch of one training epoch.
 
     Order and augmentation depend on (seed, epoch, position in the epoch) and nothing else, so a
-    resumed run sees what an uninterrupted one sees. A last batch of one image, on which batch
+    resumed run sees what an uninterrupted one sees, and the shares of all devices make up the batch
+    that one alone would see. A last batch with fewer than two images per device, on which batch
     normalisation would fail, joins the batch before.
 
     Args:
         epoch: 1 is the first.
+        rank: whose share, 0 <= rank < config.devices: every so many-th image from there on.
     """
     order = np.random.default_rng((config.seed, epoch)).permutation(len(cache))
-    starts = range(0, batch_count(len(cache), config.batch_size) * config.batch_size, config.batch_size)
-    for start in starts:
-        stop = len(cache) if start == starts[-1] else start + config.batch_size
+    count, size = batch_count(len(cache), config), config.batch_size
+    for number in range(count):
+        positions = range(number * size, len(cache) if number == count - 1 else (number + 1) * size)
         rows = [
             _training_row(cache, int(order[position]), config, (config.seed, epoch, position + 1))
-            for position in range(start, stop)
+            for position in positions[rank :: config.devices]
         ]
-        yield Batch(np.stack([image for image, _ in rows]), np.stack([labels for _, labels in rows]))
+        images, labels = np.stack([image for image, _ in rows]), np.stack([labels for _, labels in rows])
+        yield Batch(images, labels, len(positions))
 
 
 def _training_row(

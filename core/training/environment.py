@@ -13,21 +13,31 @@ logger = logging.getLogger(__name__)
 # while they wait are 1.7x faster on cores shared with a server, and 1.1-1.3x slower on idle ones.
 PROCESS_ENV: Mapping[str, str] = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE"})
 
+# Read by cuBLAS when it starts. Source: torch.use_deterministic_algorithms.
+_DETERMINISTIC_CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 # Source: glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
-def prepare_process(threads: int) -> None:
+def prepare_process(threads: int, *, processes: int = 1, is_deterministic: bool = False) -> None:
     """Set the allocator and the number of threads; call it once, before the first heavy work.
 
     Args:
         threads: CPU threads for torch and OpenCV; 0 means as many as this process may use cores.
+        processes: how many train together on this machine and so share its cores.
+        is_deterministic: equal work gives equal bits, on one kind of processor with one number of
+            threads. What has no such implementation fails on a CPU, and is logged on CUDA.
     """
     import cv2
     import torch
 
-    count = threads or _usable_cores()
+    has_cuda = torch.cuda.is_available()
+    if is_deterministic and has_cuda:
+        os.environ.setdefault(*_DETERMINISTIC_CUBLAS)
+    torch.use_deterministic_algorithms(is_deterministic, warn_only=has_cuda)
+    count = threads or max(1, _usable_cores() // processes)
     _keep_freed_memory()
     torch.set_num_threads(count)
     cv2.setNumThreads(count)

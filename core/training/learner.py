@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
@@ -17,9 +18,11 @@ from core.domain.errors import pick
 from core.domain.training import TrainingConfig
 from core.models.card import ModelCard
 from core.models.registry import ENCODERS, build_model, preprocessing_of
+from core.training.checkpoints import load_start_weights
 from core.training.dataset import TrainingData, batch_count
 from core.training.losses import LOSSES
 from core.training.network import Network, memory_format, open_fabric
+from core.training.team import ALONE, Team, noticing_lost_peers
 
 logger = logging.getLogger(__name__)
 
@@ -39,35 +42,65 @@ class Learner:
     fabric: Fabric = field(repr=False)
     optimizer: torch.optim.Optimizer = field(repr=False)
     epochs_done: int = 0
+    team: Team = ALONE
+    start: Path | None = None  # the checkpoint whose weights it began with
 
     @property
     def batches(self) -> int:
-        """Training batches per epoch."""
-        return batch_count(len(self.data.train), self.config.batch_size)
+        """Training batches per epoch, each shared by all devices."""
+        return batch_count(len(self.data.train), self.config)
+
+    @property
+    def validation_batches(self) -> int:
+        """Calls of ``on_batch`` per validation, in each of which every device measures one batch."""
+        return math.ceil(len(self.data.valid) / (self.config.batch_size * self.team.size))
 
 
-def build_learner(config: TrainingConfig, data: TrainingData, *, is_deterministic: bool = False) -> Learner:
+def build_learner(
+    config: TrainingConfig, data: TrainingData, team: Team = ALONE, *, start: Path | None = None
+) -> Learner:
     """Build a network and its optimiser, with the weights it starts from.
 
     The memory layout is the one known to suit the encoder, unless a few timed steps are clearly
-    faster in the other; ``is_deterministic`` leaves the timing out, so that two runs of one seed
-    are equal to the last bit on one kind of processor.
+    faster in the other; deterministic runs and teams, whose processes might time differently, leave
+    the timing out.
+
+    Args:
+        start: the checkpoint file that ``config.start_from`` names; not needed, and of no effect,
+            where a checkpoint of this very run is loaded next.
 
     Raises:
         UnknownChoice: the model, encoder, start weights or loss is not in its registry.
         WeightsMissing: the pretrained weights cannot be had.
+        FormatError: ``start`` is damaged or of another architecture.
+        PeerLost: another process of the team is gone.
     """
     loss = pick(LOSSES, config.loss, kind="loss").build()
     card = ModelCard(data.categories, preprocessing_of(config.encoder, config.size))
     torch.manual_seed(config.seed)
-    model = build_model(config.model, config.encoder, config.encoder_weights, card.num_classes)
-    fabric = open_fabric()
+    encoder_weights = "none" if config.start_from else config.encoder_weights
+    model = build_model(config.model, config.encoder, encoder_weights, card.num_classes)
+    if start is not None:
+        load_start_weights(start, model, config, card)
+    fabric = team.fabric or open_fabric()
     is_channels_last = ENCODERS[config.encoder].is_depthwise
-    if not is_deterministic:
+    if not config.deterministic and team.size == 1:
         is_channels_last = _is_channels_last_faster(model, fabric, config.size, usual=is_channels_last)
-    module = fabric.setup_module(model.to(memory_format=memory_format(is_channels_last)))
+    module = _set_up(model.to(memory_format=memory_format(is_channels_last)), fabric, team)
     network = Network(module, card, loss, config.batch_size, is_channels_last, fabric.device)
-    return Learner(config, data, network, fabric, build_optimizer(module, config))
+    return Learner(config, data, network, fabric, build_optimizer(module, config), team=team, start=start)
+
+
+def _set_up(model: nn.Module, fabric: Fabric, team: Team) -> nn.Module:
+    """Bring the model to its device; in a team its gradients are averaged over all processes.
+
+    On CUDA a team normalises by the statistics of the whole batch, on CPUs each by its share's: torch
+    has no other way there. Names of weights stay what they are.
+    """
+    if team.size > 1 and fabric.device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    with noticing_lost_peers():
+        return fabric.setup_module(model)
 
 
 def build_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

@@ -1,7 +1,9 @@
 """Figures of one pass over the data: pixel counts and losses are added up, and divided once."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +20,32 @@ class Totals:
     """What one pass has added up so far.
 
     ``confusion`` is int64 (C, C), rows = truth. The loss is the mean over images: each batch
-    counts by its number of images.
+    counts by its number of images. No figure depends on the order in which all this was added.
     """
 
     def __init__(self, num_classes: int) -> None:
         self.confusion: NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
         self.images = 0
-        self._loss_sum = 0.0
+        self._losses: list[float] = []
 
     def add(self, confusion: NDArray[np.int64], loss: float, images: int) -> None:
         """Add the counts and the mean loss of some images."""
         self.confusion += confusion
-        self._loss_sum += loss * images
+        self._losses.append(loss * images)
         self.images += images
+
+    def add_all(self, parts: Iterable[Totals]) -> Totals:
+        """Add what others have added up; give these totals back."""
+        for part in parts:
+            self.confusion += part.confusion
+            self._losses += part._losses
+            self.images += part.images
+        return self
 
     @property
     def loss(self) -> float:
         """The mean loss per image; NaN before the first one."""
-        return self._loss_sum / self.images if self.images else math.nan
+        return math.fsum(self._losses) / self.images if self.images else math.nan
 
 
 def batch_confusion(logits: Tensor, labels: Tensor) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from core.models.upsampling import predict_map
 from core.training.dataset import Cache, ReadItem, network_labels, truth_of
 from core.training.network import Network, network_input, network_truth
 from core.training.progress import OnBatch, Pace, Progress
+from core.training.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,14 @@ def validate(
     *,
     epoch: int,
     cache: Cache | None = None,
+    team: Team = ALONE,
 ) -> Iterator[ImageResult]:
     """Measure a network on photos, one result after the other in the order of the items.
 
     The logits are upsampled to the photo's original size and compared with the annotations painted
-    at that size; nothing but the network's input is ever resized.
+    at that size; nothing but the network's input is ever resized. Processes of a team take whole
+    batches in turns, so that each photo has the neighbours, and so the bits, that it has in one
+    process; a turn of all is one call of ``on_batch``, and each yields the photos it measured.
 
     Args:
         cache: the same items' pixels at the network's size, to save decoding them; it holds
@@ -64,15 +68,23 @@ def validate(
     """
     pace = Pace()
     starts = range(0, len(items), network.batch_size)
-    for number, start in enumerate(starts, start=1):
-        photos = [read_item(item) for item in items[start : start + network.batch_size]]
-        truths = [truth_of(photo, _class_index(network)) for photo in photos]
-        images, labels = _at_network_size(network, photos, truths, cache, start)
-        logits, loss = _forward(network, images, labels)
-        for photo, truth, logit in zip(photos, truths, logits, strict=True):
-            yield _image_result(photo.image_id, truth, logit, loss)
-        pace.images += len(photos)
-        on_batch(Progress("validate", epoch, number, len(starts), pace.images_per_second))
+    turns = range(0, len(starts), team.size)
+    for number, turn in enumerate(turns, start=1):
+        for start in starts[turn : turn + team.size][team.rank : team.rank + 1]:
+            yield from _measure_batch(network, items, read_item, cache, start)
+        pace.images = min(len(items), number * team.size * network.batch_size)
+        on_batch(Progress("validate", epoch, number, len(turns), pace.images_per_second))
+
+
+def _measure_batch(
+    network: Network, items: Sequence[VersionItem], read_item: ReadItem, cache: Cache | None, start: int
+) -> Iterator[ImageResult]:
+    photos = [read_item(item) for item in items[start : start + network.batch_size]]
+    truths = [truth_of(photo, _class_index(network)) for photo in photos]
+    images, labels = _at_network_size(network, photos, truths, cache, start)
+    logits, loss = _forward(network, images, labels)
+    for photo, truth, logit in zip(photos, truths, logits, strict=True):
+        yield _image_result(photo.image_id, truth, logit, loss)
 
 
 def _at_network_size(

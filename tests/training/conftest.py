@@ -1,72 +1,30 @@
 """Eight small photos with coloured damage, and a network small enough to train in a second."""
 
+from collections.abc import Generator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from core.domain.labels import Annotation, Category, PolygonOp
-from core.domain.training import DataVersion, LabelledPhoto, TrainingConfig, VersionItem
+from core.domain.training import DataVersion, TrainingConfig
 from core.models import registry
-from core.models.registry import EncoderSpec, ModelSpec
 from core.training.dataset import TrainingData, prepare_data
-
-CATEGORIES = (Category(7, "dent", "#E69F00"), Category(3, "scratch", "#56B4E9"))
-COLORS_RGB = {7: (230, 30, 30), 3: (30, 30, 230)}
-SIZE_WH = (150, 100)  # neither square nor the network's size
-
-
-class Photos:
-    """Reads the photos of a version, and counts how often."""
-
-    def __init__(self) -> None:
-        self.reads = 0
-
-    def __call__(self, item: VersionItem) -> LabelledPhoto:
-        self.reads += 1
-        return labelled_photo(item.image_id)
-
-
-def labelled_photo(image_id: str) -> LabelledPhoto:
-    """Draw a grey photo with one dent and one scratch at places that the id decides."""
-    rng = np.random.default_rng(int(image_id))
-    pixels = rng.integers(90, 130, (SIZE_WH[1], SIZE_WH[0], 3)).astype(np.uint8)
-    annotations: list[Annotation] = []
-    for category_id, color in COLORS_RGB.items():
-        x, y = (int(rng.integers(0, side - 50)) for side in SIZE_WH)
-        points = ((x, y), (x + 45, y + 3), (x + 42, y + 45), (x + 2, y + 40))
-        cv2.fillPoly(pixels, [np.array(points, np.int32)], color)
-        ops = (PolygonOp(tuple((float(px), float(py)) for px, py in points)),)
-        annotations.append(Annotation(f"{image_id}-{category_id}", category_id, ops))
-    data = cv2.imencode(".jpg", pixels[:, :, ::-1])[1].tobytes()
-    return LabelledPhoto(image_id, data, SIZE_WH, tuple(annotations))
+from tests.training.builders import NETS, PLAIN_ENCODERS, Photos, config_of, ignore, version_of
 
 
 @pytest.fixture
 def version() -> DataVersion:
-    items = tuple(VersionItem(str(i), f"{i:064d}", 1, "train" if i < 5 else "valid") for i in range(8))
-    return DataVersion("v1", "p1", "hash-of-v1", CATEGORIES, items)
+    return version_of(train=5, valid=3)
 
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> TrainingConfig:
     """A run of the three-layer net, which is in the registry for as long as the test lasts."""
-    monkeypatch.setitem(registry.MODELS, "three_layers", ModelSpec("Three layers", build_three_layers))
-    monkeypatch.setitem(registry.ENCODERS, "plain", EncoderSpec("Plain"))
-    return TrainingConfig(
-        model="three_layers",
-        encoder="plain",
-        encoder_weights="none",
-        size=64,
-        epochs=4,
-        batch_size=2,
-        encoder_learning_rate=1e-2,
-        decoder_learning_rate=1e-2,
-        threads=1,
-    )
+    for name, spec in NETS.items():
+        monkeypatch.setitem(registry.MODELS, name, spec)
+    for name, encoder in PLAIN_ENCODERS.items():
+        monkeypatch.setitem(registry.ENCODERS, name, encoder)
+    return config_of("three_layers")
 
 
 @pytest.fixture
@@ -75,31 +33,7 @@ def data(version: DataVersion, config: TrainingConfig, tmp_path: Path) -> Traini
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
+def one_thread() -> Generator[None]:
     torch.set_num_threads(1)
-
-
-def build_three_layers(encoder: str, encoder_weights: str | None, num_classes: int) -> nn.Module:
-    return ThreeLayers(num_classes)
-
-
-class ThreeLayers(nn.Module):
-    """An encoder of two layers, dropout so that torch's random state matters, and a head."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 3, padding=1),
-            nn.ReLU(),
-        )
-        self.head = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(16, num_classes, 1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.encoder(images))
-
-
-def ignore(*_: object) -> None:
-    """A listener that does nothing."""
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -12,18 +13,21 @@ import pytest
 import torch
 
 from core.domain.errors import FormatError, StorageError
+from core.domain.labels import Category
 from core.domain.training import TrainingConfig
 from core.models.card import CARD_KEY, card_from_json
 from core.training.checkpoints import load_checkpoint, load_weights, replacing, save_checkpoint
 from core.training.dataset import TrainingData
 from core.training.export import export_onnx
-from core.training.learner import build_learner
+from core.training.learner import Learner, build_learner
+from core.training.loop import fit
+from tests.training.builders import ignore
 
 
 @pytest.fixture
 def checkpoint(config: TrainingConfig, data: TrainingData, tmp_path: Path) -> Path:
     path = tmp_path / "run" / "epoch_001-a1.pt"
-    learner = build_learner(config, data, is_deterministic=True)
+    learner = build_learner(config, data)
     save_checkpoint(path, learner, 1, {"run_id": "r1", "metrics": {"val_loss": 0.5}})
     return path
 
@@ -73,10 +77,125 @@ def test_foreign_weights_are_no_checkpoint(tmp_path: Path) -> None:
 def test_training_does_not_go_on_from_another_runs_checkpoint(
     checkpoint: Path, config: TrainingConfig, data: TrainingData
 ) -> None:
-    other = build_learner(dataclasses.replace(config, seed=4), data, is_deterministic=True)
+    other = build_learner(dataclasses.replace(config, seed=4), data)
 
     with pytest.raises(FormatError, match="other settings"):
         load_checkpoint(checkpoint, other)
+
+
+def test_a_checkpoint_of_a_program_with_fewer_settings_goes_on(
+    checkpoint: Path, config: TrainingConfig, data: TrainingData
+) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    document = json.loads(state["document"])
+    for newer in ("devices", "deterministic", "keep", "start_from"):
+        del document["config"][newer]
+    torch.save(state | {"document": json.dumps(document)}, checkpoint)
+    checkpoint.with_suffix(".json").unlink()
+    usual = dataclasses.replace(config, deterministic=False)
+
+    assert load_checkpoint(checkpoint, build_learner(usual, data)).epochs_done == 1
+
+
+def test_training_starts_from_the_weights_of_another_run(
+    checkpoint: Path, config: TrainingConfig, data: TrainingData, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    other_size = dataclasses.replace(config, seed=4, size=96, start_from="r1/1")
+
+    learner = build_learner(other_size, data, start=checkpoint)
+
+    assert _differing(checkpoint, learner) == set()
+    assert "starting from epoch_001-a1.pt, epoch 1; left out: none" in caplog.text
+    assert learner.epochs_done == 0 and not learner.optimizer.state_dict()["state"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda categories: categories[:1],
+        lambda categories: (*categories, Category(9, "rust", "#000000")),
+        lambda categories: categories[::-1],
+        lambda categories: (categories[0], Category(9, "rust", "#000000")),
+    ],
+    ids=["fewer", "more", "in another order", "with another id"],
+)
+def test_other_categories_leave_the_last_layer_fresh(
+    change: Callable[[tuple[Category, ...]], tuple[Category, ...]],
+    checkpoint: Path,
+    config: TrainingConfig,
+    data: TrainingData,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    other = dataclasses.replace(data, categories=change(data.categories))
+    started = dataclasses.replace(config, seed=4, start_from="r1/1")
+
+    learner = build_learner(started, other, start=checkpoint)
+
+    assert _differing(checkpoint, learner) == {"head.1.weight", "head.1.bias"}
+    assert "left out: head.1.bias, head.1.weight" in caplog.text
+    fresh = build_learner(dataclasses.replace(started, start_from=""), other)
+    head = fresh.network.module.state_dict()["head.1.weight"]
+    assert torch.equal(head, learner.network.module.state_dict()["head.1.weight"]), "as the seed makes it"
+
+
+def test_renamed_categories_keep_their_channels(
+    checkpoint: Path, config: TrainingConfig, data: TrainingData
+) -> None:
+    renamed = tuple(dataclasses.replace(category, name="new") for category in data.categories)
+
+    learner = build_learner(config, dataclasses.replace(data, categories=renamed), start=checkpoint)
+
+    assert _differing(checkpoint, learner) == set()
+
+
+def test_training_does_not_start_from_another_architecture(
+    checkpoint: Path, config: TrainingConfig, data: TrainingData
+) -> None:
+    with pytest.raises(
+        FormatError, match="a three_layers on plain, and this run trains a two_layers on plain"
+    ):
+        build_learner(dataclasses.replace(config, model="two_layers"), data, start=checkpoint)
+    with pytest.raises(FormatError, match="trains a three_layers on other"):
+        build_learner(dataclasses.replace(config, encoder="other"), data, start=checkpoint)
+
+
+def test_training_does_not_start_from_weights_that_do_not_fit(
+    checkpoint: Path, config: TrainingConfig, data: TrainingData
+) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    state["model"]["encoder.9.weight"] = state["model"].pop("encoder.3.weight")
+    torch.save(state, checkpoint)
+    checkpoint.with_suffix(".json").unlink()
+
+    with pytest.raises(FormatError, match="an older version of the program"):
+        build_learner(config, data, start=checkpoint)
+
+
+def test_a_run_with_a_start_that_was_not_loaded_does_not_train(
+    config: TrainingConfig, data: TrainingData
+) -> None:
+    learner = build_learner(dataclasses.replace(config, start_from="r1/1"), data)
+
+    with pytest.raises(AssertionError, match="no weights to start from"):
+        next(fit(learner, range(1), ignore, ignore))
+
+
+def test_a_resumed_run_needs_its_start_no_more(
+    checkpoint: Path, config: TrainingConfig, data: TrainingData, tmp_path: Path
+) -> None:
+    started = dataclasses.replace(config, start_from="r1/1")
+    first = build_learner(started, data, start=checkpoint)
+    *_, last = fit(first, range(1), ignore, ignore)
+    save_checkpoint(tmp_path / "e.pt", first, last.epoch, {})
+    checkpoint.unlink()
+
+    resumed = load_checkpoint(tmp_path / "e.pt", build_learner(started, data))
+
+    assert _differing(tmp_path / "e.pt", resumed) == set()
+    assert next(fit(resumed, range(1, 2), ignore, ignore)).epoch == 2
+    assert json.loads((tmp_path / "e.json").read_text())["start_weights"] == "r1/1"
 
 
 def test_a_failed_save_leaves_the_old_file_whole(tmp_path: Path) -> None:
@@ -105,3 +224,11 @@ def test_an_export_computes_the_same_and_carries_its_card(
     assert card_from_json(json.loads(card)) == load_weights(checkpoint)[1].card
     assert {record.name for record in caplog.records} <= {"core.training.export"}
     assert capfd.readouterr() == ("", "")
+
+
+def _differing(checkpoint: Path, learner: Learner) -> set[str]:
+    """Name the learner's weights that are not those of a checkpoint."""
+    saved = torch.load(checkpoint, weights_only=True)["model"]
+    current = learner.network.module.state_dict()
+    assert saved.keys() == current.keys()
+    return {name for name, weights in current.items() if not torch.equal(weights, saved[name])}

@@ -12,6 +12,8 @@ from core.domain.training import DataVersion, LabelledPhoto, TrainingConfig, Ver
 from core.models.preprocessing import network_image
 from core.training.augmentation import augment
 from core.training.dataset import (
+    Batch,
+    Cache,
     CacheSource,
     TrainingData,
     batch_count,
@@ -134,14 +136,42 @@ def test_every_image_comes_once_per_epoch_and_never_alone(data: TrainingData, co
     drawn = list(batches(data.train, plain, epoch=1))
 
     assert [len(batch.images) for batch in drawn] == [2, 3], "the last of five joins the batch before"
-    assert batch_count(5, 2) == len(drawn)
+    assert batch_count(5, plain) == len(drawn)
+    assert [batch.whole for batch in drawn] == [2, 3]
     seen = sorted(image.tobytes() for batch in drawn for image in batch.images)
     assert seen == sorted(image.tobytes() for image in data.train.images)
 
 
-@pytest.mark.parametrize(("images", "batch_size", "expected"), [(8, 8, 1), (9, 8, 1), (10, 8, 2), (2, 8, 1)])
-def test_the_number_of_batches_is_known_beforehand(images: int, batch_size: int, expected: int) -> None:
-    assert batch_count(images, batch_size) == expected
+@pytest.mark.parametrize(
+    ("images", "devices", "expected"),
+    [(8, 1, 1), (9, 1, 1), (10, 1, 2), (2, 1, 1), (11, 2, 1), (12, 2, 2), (17, 3, 2), (22, 3, 3)],
+)
+def test_the_number_of_batches_is_known_beforehand(
+    images: int, devices: int, expected: int, config: TrainingConfig
+) -> None:
+    assert batch_count(images, dataclasses.replace(config, batch_size=8, devices=devices)) == expected
+
+
+@pytest.mark.parametrize("images", [6, 8, 11, 12, 13, 18])
+@pytest.mark.parametrize("devices", [2, 3])
+def test_the_shares_of_all_devices_make_up_the_batches_of_one(
+    images: int, devices: int, data: TrainingData, config: TrainingConfig
+) -> None:
+    cache = _many(data, images)
+    shared = dataclasses.replace(config, batch_size=6, devices=devices)
+
+    shares = [list(batches(cache, shared, 2, rank)) for rank in range(devices)]
+
+    wholes = list(batches(cache, dataclasses.replace(shared, devices=1), 2))
+    assert len({len(of_rank) for of_rank in shares}) == 1
+    assert all(len(share.images) >= 2 for of_rank in shares for share in of_rank)
+    drawn = [_interleaved([of_rank[i] for of_rank in shares]) for i in range(len(shares[0]))]
+    assert [len(images) for images in drawn] == [share.whole for share in shares[0]]
+    assert [image for images in drawn for image in images] == [
+        image.tobytes() + labels.tobytes()
+        for whole in wholes
+        for image, labels in zip(whole.images, whole.labels, strict=True)
+    ]
 
 
 def test_an_epoch_is_drawn_again_exactly_and_the_next_differs(
@@ -176,6 +206,24 @@ def test_augmentation_moves_labels_with_the_pixels_and_makes_no_new_index() -> N
         is_bright = _threshold(moved)
         assert (is_bright == (moved_labels > 0)).mean() > 0.97
     assert not np.array_equal(moved_labels, labels)
+
+
+def _many(data: TrainingData, images: int) -> Cache:
+    """Repeat the photos until there are so many."""
+    rows = np.arange(images) % len(data.train)
+    items = tuple(data.train.items[row] for row in rows)
+    return Cache(items, data.train.images[rows], data.train.labels[rows])
+
+
+def _interleaved(shares: list[Batch]) -> list[bytes]:
+    """Put the images of a batch back in their order from every device's share of them."""
+    pairs = [list(zip(share.images, share.labels, strict=True)) for share in shares]
+    return [
+        share[place][0].tobytes() + share[place][1].tobytes()
+        for place in range(len(pairs[0]))
+        for share in pairs
+        if place < len(share)
+    ]
 
 
 def _threshold(image: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -20,6 +20,27 @@ def test_the_number_of_threads_is_set() -> None:
         torch.set_num_threads(before)
 
 
+def test_processes_of_one_training_share_the_cores() -> None:
+    before = torch.get_num_threads()
+    try:
+        prepare_process(0)
+        alone = torch.get_num_threads()
+        prepare_process(0, processes=2)
+        assert torch.get_num_threads() == max(1, alone // 2)
+        prepare_process(3, processes=2)
+        assert torch.get_num_threads() == 3, "a number that was asked for is each one's own"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_only_a_deterministic_process_refuses_what_cannot_be_repeated() -> None:
+    prepare_process(1, is_deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+
+    prepare_process(1)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_waiting_threads_sleep() -> None:
     assert PROCESS_ENV["OMP_WAIT_POLICY"] == "PASSIVE"
 
