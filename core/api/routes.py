@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from core.domain.errors import AppError, Conflict, FormatError, NotFound, StorageError
+from core.domain.errors import AppError, Conflict, FormatError, NotFound, OutOfReach, StorageError
 from core.services import labelling, links, pictures
 from core.services.home import open_home
 
@@ -92,7 +92,13 @@ def _check(request: Request, path: str) -> None:
 
 def _spoken(handler: Handler) -> Handler:
     """Turn the errors that carry a sentence into answers that carry it."""
-    statuses = {links.LinkRefused: 403, NotFound: 404, FormatError: 422, StorageError: 507}
+    statuses = {
+        links.LinkRefused: 403,
+        NotFound: 404,
+        FormatError: 422,
+        OutOfReach: 503,
+        StorageError: 507,
+    }
 
     async def answer(request: Request) -> Response:
         try:

@@ -1,10 +1,15 @@
 """One process for one piece of work: `python -m core.worker run|job ID --attempt N`.
 
-Exit codes: 0 a verdict is written, 1 it failed, 3 another attempt owns the work, 143 after SIGTERM.
+torchrun starts several of it for a run on several devices; the first writes, the others follow.
+
+Exit codes: 0 a verdict is written, 1 it failed, 3 another attempt owns the work, 75 the database or the
+file store is out of reach, 143 after SIGTERM.
 """
 
 import argparse
+import contextlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -12,12 +17,23 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from core.domain.errors import AppError, Cancelled, Fenced
+import sqlalchemy as sa
+
+from core.domain.errors import AppError, Cancelled, Fenced, OutOfReach, PeerLost, StorageError
 from core.storage import lifecycle
 from core.storage.lifecycle import Claim
-from core.storage.processes import this_process
+from core.storage.patience import patiently
+from core.storage.settings import Settings
 from core.storage.store import Store, open_store
-from core.worker.heartbeat import BEAT_SECONDS, EXIT_FENCED, Heartbeat
+from core.worker import ranks
+from core.worker.heartbeat import (
+    BEAT_SECONDS,
+    EXIT_FENCED,
+    EXIT_OUT_OF_REACH,
+    Heartbeat,
+    Sign,
+    Silence,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +52,21 @@ def main() -> int:
     parser.add_argument("kind", choices=TABLES)
     parser.add_argument("id")
     parser.add_argument("--attempt", type=int, required=True)
+    parser.add_argument("--capture", action="store_true", help="write all output into the home's log")
     arguments = parser.parse_args()
+    if arguments.capture:
+        _capture(arguments.id)
     _log_to_stderr()
     signal.signal(signal.SIGTERM, terminate)
-    store = open_store(migrate=False)
-    return carry_out(store, arguments.kind, Claim(arguments.id, arguments.attempt))
+    if ranks.is_one_of_several():
+        ranks.die_with_parent()
+    try:
+        store = open_store(migrate=False)
+    except OutOfReach:
+        logger.exception("the database is out of reach")
+        return EXIT_OUT_OF_REACH
+    claim = Claim(arguments.id, arguments.attempt)
+    return follow(store, claim) if ranks.rank() else carry_out(store, arguments.kind, claim)
 
 
 def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BEAT_SECONDS) -> int:
@@ -48,10 +74,10 @@ def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BE
     table = TABLES[kind]
     logger.info("%s %s, attempt %d", kind, claim.work_id, claim.attempt)
     try:
-        lifecycle.start(store, table, claim, this_process())
+        lifecycle.start(store, table, claim, ranks.leader())
         with Heartbeat(store, table, claim, beat_seconds=beat_seconds) as heartbeat:
             values = _work(kind)(store, claim, heartbeat)
-        lifecycle.succeed(store, table, claim, values)
+            patiently(lambda: lifecycle.succeed(store, table, claim, values), check=heartbeat.check)
         logger.info("succeeded")
         return 0
     except Fenced:
@@ -62,15 +88,51 @@ def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BE
         return 0 if lifecycle.stopped(store, table, claim) else EXIT_FENCED
     except Terminated:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        lifecycle.interrupt(store, table, claim, "it was stopped from outside", is_shutdown=True)
-        logger.warning("stopped from outside")
-        return EXIT_TERMINATED
+        others = "one of its processes was lost, or " if ranks.is_one_of_several() else ""
+        return _interrupted(store, table, claim, f"{others}it was stopped from outside", EXIT_TERMINATED)
+    except PeerLost:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun is about to send it
+        logger.exception("another process of this training is gone")
+        return _interrupted(store, table, claim, "one of its processes was lost", EXIT_FAILED)
+    except OutOfReach as error:
+        logger.exception("out of reach")
+        return _interrupted(store, table, claim, str(error), EXIT_OUT_OF_REACH)
     except Exception as error:
         logger.exception("failed")
         return EXIT_FAILED if lifecycle.fail(store, table, claim, _sentence(error)) else EXIT_FENCED
 
 
-def _work(kind: str) -> Callable[[Store, Claim, Heartbeat], dict[str, Any]]:
+def follow(store: Store, claim: Claim) -> int:
+    """Train as one of several processes that is not the first; write nothing but why it failed."""
+    try:
+        _work("run")(store, claim, Silence())
+        return 0
+    except (Fenced, Cancelled):
+        return 0
+    except Terminated:
+        return EXIT_TERMINATED
+    except (PeerLost, OutOfReach):
+        logger.exception("this process cannot go on")
+        return EXIT_FAILED
+    except Exception as error:
+        logger.exception("failed")
+        lifecycle.fail(store, lifecycle.RUNS, claim, _sentence(error))
+        return EXIT_FAILED
+
+
+def _interrupted(store: Store, table: sa.Table, claim: Claim, reason: str, code: int) -> int:
+    """Leave without a verdict; whoever finds the row says the same when the database is away.
+
+    SIGTERM is a shutdown, no crash; but torchrun sends it to the others when one of its processes died.
+    """
+    is_shutdown = code == EXIT_TERMINATED and not ranks.is_one_of_several()
+    with contextlib.suppress(StorageError):
+        lifecycle.interrupt(store, table, claim, reason, is_shutdown=is_shutdown)
+    logger.warning("interrupted: %s", reason)
+    return code
+
+
+def _work(kind: str) -> Callable[[Store, Claim, Sign], dict[str, Any]]:
     """Give what carries this kind out and returns the columns of its verdict; only a run loads torch here."""
     if kind == "run":
         from core.worker.run import train
@@ -79,6 +141,15 @@ def _work(kind: str) -> Callable[[Store, Claim, Heartbeat], dict[str, Any]]:
     from core.worker.handlers import handle
 
     return handle
+
+
+def _capture(work_id: str) -> None:
+    """Send what this process and its libraries say where the local launcher would have sent it."""
+    log = Settings().home.resolve() / "logs" / f"{work_id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _sentence(error: Exception) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.imaging.overlay import at_display_size, encode_grey_png
 from core.storage.blobs import Blobs
+from core.storage.patience import patiently
 from core.storage.runs import ImageRecord
 
 if TYPE_CHECKING:  # it brings torch, which most jobs do without
@@ -86,4 +87,4 @@ class PredictionFiles:
         return self._records
 
     def _write(self, key: str, pixels: NDArray[np.uint8]) -> None:
-        self._blobs.put(key, encode_grey_png(pixels))
+        patiently(lambda: self._blobs.put(key, encode_grey_png(pixels)))

@@ -46,7 +46,7 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
         measured = evaluate(
             store.blobs.local(epoch.checkpoint),
             items,
-            partial(versions.read_item, store),
+            versions.reader(store, items),
             version.categories,
             keeper.keep,
             lambda progress: on_progress(progress.batch / progress.batches, "Measuring the model"),

@@ -9,7 +9,7 @@ from core.storage import jobs
 from core.storage.lifecycle import Claim
 from core.storage.store import Store
 from core.worker import evaluate, export, imports, samples
-from core.worker.heartbeat import Heartbeat, OnProgress
+from core.worker.heartbeat import OnProgress, Sign
 
 Handler = Callable[[Store, Job, OnProgress], dict[str, Any]]
 
@@ -21,7 +21,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def handle(store: Store, claim: Claim, heartbeat: Heartbeat) -> dict[str, Any]:
+def handle(store: Store, claim: Claim, heartbeat: Sign) -> dict[str, Any]:
     """Carry out one job; give the columns of its verdict.
 
     Raises:

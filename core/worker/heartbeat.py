@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,16 +22,42 @@ OnProgress = Callable[[float, str], None]
 """Called with the share done (0..1) and what is being done; raises Cancelled or Fenced to stop the work."""
 
 BEAT_SECONDS = 2.0
+DATABASE_PATIENCE_SECONDS = 600.0  # while it is away nobody else can take the work over either
+STALLED_AFTER_SECONDS = 1800.0  # without a single batch; an export and a slow upload take minutes
 LEAVE_SECONDS = 60.0  # for the batch under way, before the thread ends the process itself
 EXIT_FENCED = 3
+EXIT_OUT_OF_REACH = 75  # EX_TEMPFAIL of sysexits.h: the same may work later
+
+
+class Sign(Protocol):
+    """What work under way says of itself, and hears: see Heartbeat."""
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Hand over the newest progress."""
+        ...
+
+    def check(self) -> None:
+        """Leave if there is reason to."""
+        ...
+
+
+class Silence:
+    """The sign of a training's processes after the first: it speaks and hears for all of them."""
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Say nothing."""
+
+    def check(self) -> None:
+        """Hear nothing."""
 
 
 class Heartbeat:
     """Beats from its own thread while the ``with`` block lasts, however long one batch takes.
 
     The thread survives errors of the database. When the attempt is over, or the database is out of
-    reach for so long that others take it for over, ``check`` raises Fenced; a process that does not
-    come to its next ``check`` is ended with exit code 3.
+    reach for longer than anybody waits for it, ``check`` raises Fenced; a process that does not come
+    to its next ``check`` is ended with exit code 3. A beating thread does not prove that the work goes
+    on: without a ``check`` for ``stalled_after_seconds`` the thread interrupts the work and ends it.
     """
 
     def __init__(
@@ -41,11 +67,13 @@ class Heartbeat:
         claim: Claim,
         *,
         beat_seconds: float = BEAT_SECONDS,
-        lost_after_seconds: float = lifecycle.LOST_AFTER_SECONDS,
+        lost_after_seconds: float = DATABASE_PATIENCE_SECONDS,
         leave_seconds: float = LEAVE_SECONDS,
+        stalled_after_seconds: float = STALLED_AFTER_SECONDS,
     ) -> None:
         self._store, self._table, self._claim = store, table, claim
         self._beat_seconds, self._lost_after, self._leave = beat_seconds, lost_after_seconds, leave_seconds
+        self._stalled_after, self._checked_at = stalled_after_seconds, time.monotonic()
         self._progress: dict[str, Any] | None = None
         self._done = threading.Event()
         self._is_fenced = threading.Event()
@@ -78,6 +106,7 @@ class Heartbeat:
             Fenced: another attempt owns the row.
             Cancelled: the user asked to stop.
         """
+        self._checked_at = time.monotonic()
         if self._is_fenced.is_set():
             raise Fenced
         if self._is_cancel_requested.is_set():
@@ -100,7 +129,19 @@ class Heartbeat:
                 logger.warning("No heartbeat could be written: %s", error)
                 if time.monotonic() - reached_at > self._lost_after:
                     return self._leave_or_end("the database is out of reach")
+            if time.monotonic() - self._checked_at > self._stalled_after:
+                self._end_stalled()
             self._done.wait(self._beat_seconds)
+
+    def _end_stalled(self) -> None:
+        """Interrupt work that hangs, so that it starts again; a process that hangs cannot do so itself."""
+        minutes = self._stalled_after / 60
+        reason = f"it made no progress for {minutes:.0f} minutes"
+        logger.error("This process is ended: %s.", reason)
+        try:
+            lifecycle.interrupt(self._store, self._table, self._claim, reason)
+        finally:
+            os._exit(EXIT_FENCED)
 
     def _leave_or_end(self, reason: str) -> None:
         if self._done.is_set():  # the verdict was written between two beats

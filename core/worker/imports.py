@@ -1,12 +1,14 @@
 """The job that brings photos and labels from files into a project."""
 
-import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.domain.errors import AppError, Cancelled
+from core.domain.errors import AppError, Cancelled, OutOfReach
 from core.domain.runs import Job
 from core.formats.ingest import import_path
+from core.storage import uploads
 from core.storage.store import Store
 from core.worker.heartbeat import OnProgress
 
@@ -14,42 +16,49 @@ from core.worker.heartbeat import OnProgress
 def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     """Import what lies at ``path``; the same photos twice are the same photos, so it may be repeated.
 
-    Payload: ``{path, format, project_id, is_temporary, upload}``; a temporary import's ``upload``
-    (else its ``path``) inside the home's uploads folder is deleted once there is a verdict. The result
-    is the report as JSON.
+    Payload: ``{path, format, project_id, is_temporary, upload}``. A temporary import's ``path`` is its
+    ``upload`` or one file in it; ``upload`` is a place of core.storage.uploads, which is deleted once
+    there is a verdict. The result is the report as JSON.
 
     Raises:
-        AppError: the files are not what they should be.
+        AppError: the files are not what they should be, or the upload is gone.
+        OutOfReach: the database or the blob store did not answer for long; the upload stays.
         Cancelled: the user asked to stop; what came in before stays.
     """
+    payload = job.payload
+    run = partial(_import, store, payload, on_progress)
+    if not payload.get("is_temporary", False):
+        return run(Path(payload["path"]))
+    place = payload.get("upload", payload["path"])
     try:
-        result = _import(store, job, on_progress)
-    except (AppError, Cancelled):
-        _delete_upload(store, job)
+        result = _import_upload(store, place, payload["path"], run, on_progress)
+    except OutOfReach:
         raise
-    _delete_upload(store, job)
+    except (AppError, Cancelled):
+        uploads.delete(store, place)
+        raise
+    uploads.delete(store, place)
     return result
 
 
-def _import(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
+def _import_upload(
+    store: Store,
+    place: str,
+    path: str,
+    run: Callable[[Path], dict[str, Any]],
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    with uploads.opened(store, place, lambda: on_progress(0.0, "fetching the upload")) as folder:
+        return run(folder / Path(path).relative_to(place))
+
+
+def _import(store: Store, payload: dict[str, Any], on_progress: OnProgress, path: Path) -> dict[str, Any]:
     report = import_path(
         store,
-        job.payload["project_id"],
-        Path(job.payload["path"]),
-        format=job.payload.get("format", "auto"),
-        is_upload=job.payload.get("is_temporary", False),
+        payload["project_id"],
+        path,
+        format=payload.get("format", "auto"),
+        is_upload=payload.get("is_temporary", False),
         on_progress=lambda done, total: on_progress(done / max(total, 1), f"{done} of {total} photos"),
     )
     return report.to_json()
-
-
-def _delete_upload(store: Store, job: Job) -> None:
-    if not job.payload.get("is_temporary", False):
-        return
-    upload = Path(job.payload.get("upload", job.payload["path"]))
-    if store.home.resolve() / "uploads" not in upload.resolve().parents:
-        return  # whatever the payload says, only uploads are ours to delete
-    if upload.is_dir():
-        shutil.rmtree(upload, ignore_errors=True)
-    else:
-        upload.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Start and stop the processes that carry work out. Linux only: identities come from /proc."""
 
-import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from core.domain.runs import Process
 from core.storage.processes import is_alive
+
+logger = logging.getLogger(__name__)
 
 KILL_SECONDS = 5.0  # how long the kernel may take to be rid of a killed process
 
@@ -41,12 +43,16 @@ def spawn(
 def send_signal(process: Process, number: signal.Signals) -> bool:
     """Signal a spawned process with its whole group; tell whether it was still there.
 
-    A process with the same number but another start is left alone.
+    A process with the same number but another start is left alone, and so is another user's.
     """
     if not is_alive(process):
         return False
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        logger.warning("process %d belongs to another user and cannot be signalled", process.pid)
     return True
 
 

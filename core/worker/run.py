@@ -1,175 +1,201 @@
-"""One training, carried out from where it stands: freeze, prepare, train epoch by epoch, export."""
+"""One training, carried out from where it stands: freeze, prepare, train epoch by epoch, export.
+
+On several devices torchrun starts this in several processes. All train; the first one, the leader of
+the team, alone writes to the database.
+"""
 
 import logging
-import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.domain.errors import NotFound
-from core.domain.runs import Epoch, Run
-from core.domain.training import DataVersion
-from core.storage import runs, tables, versions
+from core.domain.errors import FormatError, NotFound
+from core.domain.runs import Epoch
+from core.storage import reservations, runs, versions
 from core.storage.lifecycle import Claim
+from core.storage.patience import patiently
+from core.storage.processes import this_process
 from core.storage.settings import Settings
 from core.storage.store import Store
-from core.training.checkpoints import load_checkpoint, save_checkpoint
+from core.training.checkpoints import load_checkpoint
 from core.training.dataset import TrainingData, prepare_data
 from core.training.environment import prepare_process
 from core.training.learner import Learner, build_learner
-from core.training.loop import EpochResult, fit
-from core.training.progress import Progress
+from core.training.loop import fit
+from core.training.progress import Phase, Progress
+from core.training.team import Team, open_team
 from core.training.validation import ImageResult
-from core.worker.artefacts import PredictionFiles, checkpoint_key, predictions_folder, run_folder
-from core.worker.export import export_epoch
+from core.worker.artefacts import PredictionFiles, predictions_folder
+from core.worker.attempt import Attempt
+from core.worker.export import export_epoch, find_epoch
 from core.worker.forecast import Forecast, progress_json
 from core.worker.frozen import freeze
-from core.worker.heartbeat import Heartbeat
+from core.worker.heartbeat import Sign
+from core.worker.keeping import METRIC, Keeper, OnKept, Records, delete_unreferenced
+from core.worker.logs import LogCopy
+from core.worker.trackers import open_trackers
 
 logger = logging.getLogger(__name__)
 
-METRIC = "val_miou_foreground"
 
-
-@dataclass(frozen=True)
-class Work:
-    """The attempt under way, as its steps need it."""
-
-    store: Store
-    claim: Claim
-    run: Run
-    version: DataVersion
-    heartbeat: Heartbeat
-
-    def report(self, phase: str, **figures: Any) -> None:
-        """Hand progress over, and leave if there is reason to. Raises Cancelled or Fenced."""
-        config = self.run.config
-        self.heartbeat.report({"phase": phase, "epochs": config.epochs, **figures})
-        self.heartbeat.check()
-
-
-def train(store: Store, claim: Claim, heartbeat: Heartbeat) -> dict[str, Any]:
+def train(store: Store, claim: Claim, sign: Sign) -> dict[str, Any]:
     """Carry out one training, from its last complete epoch on; give the columns of its verdict.
 
     Raises:
         AppError: it cannot go on; the sentence says why.
         Cancelled, Fenced: at the next batch.
+        PeerLost: another process of this training is gone.
     """
-    run = runs.get(store, claim.work_id)
-    version = versions.get(store, run.data_version_id)
-    work = Work(store, claim, run, version, heartbeat)
-    prepare_process(run.config.threads or Settings().threads)
-    if run.epochs_done < run.config.epochs:
-        work.report("preparing", epoch=run.epochs_done)
-        freeze(store, run, version)
-        _train_epochs(work, _learner(work, _prepare(work)))
-    _export(work)
-    _keep_log(work)
-    return {"progress": {"phase": "done", "epoch": run.config.epochs, "epochs": run.config.epochs}}
+    run = patiently(lambda: runs.get(store, claim.work_id), check=sign.check)
+    version = patiently(lambda: versions.get(store, run.data_version_id), check=sign.check)
+    attempt = Attempt(store, claim, run, version, sign)
+    config = run.config
+    threads = config.threads or Settings().threads
+    prepare_process(threads, processes=config.devices, is_deterministic=config.deterministic)
+    team = open_team(config)
+    ranks = team.gather(this_process())
+    if not team.is_leader:
+        _train(attempt, team)
+        return {}
+    with ExitStack() as stack:
+        stack.enter_context(LogCopy(store, run.id))
+        if team.size > 1:
+            patiently(lambda: reservations.record_ranks(store, claim, ranks), check=sign.check)
+        trackers = patiently(lambda: open_trackers(store, run, version, claim.attempt), check=sign.check)
+        _train(attempt, team, stack.enter_context(trackers).epoch)
+        patiently(lambda: _export(attempt), check=sign.check)
+    return {"progress": {"phase": "done", "epoch": config.epochs, "epochs": config.epochs}}
 
 
-def _prepare(work: Work) -> TrainingData:
-    config, version = work.run.config, work.version
+def _train(attempt: Attempt, team: Team, on_kept: OnKept | None = None) -> None:
+    """Train the epochs that are missing; only the leader keeps them."""
+    run = attempt.run
+    if run.epochs_done >= run.config.epochs:
+        return
+    attempt.report("preparing", epoch=run.epochs_done)
+    if team.is_leader:
+        patiently(lambda: _set_up(attempt), check=attempt.sign.check)
+    data = team.leader_first(lambda: patiently(lambda: _prepare(attempt), check=attempt.sign.check))
+    _train_epochs(attempt, _learner(attempt, team, data), on_kept)
+
+
+def _set_up(attempt: Attempt) -> None:
+    freeze(attempt.store, attempt.run, attempt.version, attempt.number)
+    if attempt.number > 1:
+        delete_unreferenced(attempt)
+
+
+def _prepare(attempt: Attempt) -> TrainingData:
+    config, version, store = attempt.run.config, attempt.version, attempt.store
+    done_before = attempt.run.epochs_done
     return prepare_data(
         version,
         config,
-        partial(versions.read_item, work.store),
-        work.store.home / "cache" / f"{version.hash[:16]}-{config.size}",
-        lambda done, total: work.report("preparing", epoch=work.run.epochs_done, batch=done, batches=total),
+        versions.reader(store, version.items),
+        store.home / "cache" / f"{version.hash[:16]}-{config.size}",
+        lambda done, total: attempt.report("preparing", epoch=done_before, batch=done, batches=total),
     )
 
 
-def _learner(work: Work, data: TrainingData) -> Learner:
+def _learner(attempt: Attempt, team: Team, data: TrainingData) -> Learner:
     """Build the learner, with the state after the last complete epoch where there is one."""
-    learner = build_learner(work.run.config, data)
-    runs.set_device(work.store, work.claim, _device_name(learner.fabric.device))
-    if work.run.epochs_done == 0:
-        return learner
-    last = runs.epochs(work.store, work.run.id)[-1]
-    logger.info("going on after epoch %d, from %s", last.epoch, last.checkpoint)
-    return load_checkpoint(work.store.blobs.local(last.checkpoint), learner)
+    config = attempt.run.config
+    start = team.leader_first(lambda: _start(attempt)) if attempt.run.epochs_done == 0 else None
+    learner = build_learner(config, data, team, start=start)
+    if team.is_leader:
+        device = _device_name(learner.fabric.device, team.size)
+        patiently(lambda: runs.set_device(attempt.store, attempt.claim, device), check=attempt.sign.check)
+    return team.leader_first(lambda: _resumed(attempt, learner))
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type != "cuda":
-        return f"CPU, {torch.get_num_threads()} threads"
-    return torch.cuda.get_device_name(device)
+def _start(attempt: Attempt) -> Path | None:
+    """Give the checkpoint file that the run starts from, None where it starts from the encoder's weights."""
+    run_id, _, epoch = attempt.run.config.start_from.partition("/")
+    if not run_id:
+        return None
+    return patiently(lambda: _checkpoint(attempt.store, find_epoch(attempt.store, run_id, int(epoch))))
 
 
-def _train_epochs(work: Work, learner: Learner) -> None:
-    epochs = range(learner.epochs_done, work.run.config.epochs)
+def _resumed(attempt: Attempt, learner: Learner) -> Learner:
+    """Go on from the last complete epoch; from the one before where its checkpoint is damaged."""
+    epochs = patiently(lambda: runs.epochs(attempt.store, attempt.run.id))
+    for epoch in reversed([epoch for epoch in epochs if epoch.checkpoint]):
+        try:
+            path = patiently(lambda e=epoch: _checkpoint(attempt.store, e), check=attempt.sign.check)
+            resumed = load_checkpoint(path, learner)
+        except (FormatError, NotFound) as error:
+            logger.warning("epoch %d cannot be gone on from: %s", epoch.epoch, error)
+            continue
+        logger.info("going on after epoch %d, from %s", epoch.epoch, epoch.checkpoint)
+        return resumed
+    if epochs:
+        raise NotFound("No checkpoint of this run can be used any more. Start a new run like it.")
+    return learner
+
+
+def _checkpoint(store: Store, epoch: Epoch) -> Path:
+    if not epoch.checkpoint:
+        raise NotFound(f"The checkpoint of epoch {epoch.epoch} was not kept. Choose another one.")
+    return store.blobs.local(epoch.checkpoint)
+
+
+def _device_name(device: torch.device, devices: int) -> str:
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return name if devices == 1 else f"{devices} × {name}"
+    threads = f"{torch.get_num_threads()} threads"
+    return f"CPU, {threads}" if devices == 1 else f"CPU, {devices} processes of {threads}"
+
+
+def _train_epochs(attempt: Attempt, learner: Learner, on_kept: OnKept | None) -> None:
+    epochs = range(learner.epochs_done, attempt.run.config.epochs)
     forecast = _forecast(learner)
 
     def on_batch(progress: Progress) -> None:
-        figures = progress_json(progress, work.run.config.epochs, forecast.add(progress))
-        work.report(**figures)
+        attempt.report(**progress_json(progress, attempt.run.config.epochs, forecast.add(progress)))
 
-    with ThreadPoolExecutor(2) as executor:
+    with ExitStack() as stack:
+        executor = stack.enter_context(ThreadPoolExecutor(2))
+        keeper = stack.enter_context(Keeper(attempt, on_kept)) if on_kept else None
         files: dict[int, PredictionFiles] = {}
 
+        def files_of(epoch: int) -> PredictionFiles:
+            folder = predictions_folder(attempt.run.id, epoch, attempt.number)
+            return files.setdefault(epoch, PredictionFiles(attempt.store.blobs, executor, folder))
+
         def on_image(epoch: int, result: ImageResult) -> None:
-            if epoch not in files:
-                folder = predictions_folder(work.run.id, epoch, work.claim.attempt)
-                files[epoch] = PredictionFiles(work.store.blobs, executor, folder)
-            files[epoch].add(result)
+            files_of(epoch).add(result)
 
         for result in fit(learner, epochs, on_batch, on_image):
-            _keep_epoch(work, learner, result, files.pop(result.epoch))
+            pictures = files_of(result.epoch)
+            del files[result.epoch]
+            records = pictures.records if learner.team.size == 1 else _of_all(learner.team, pictures)
+            if keeper:
+                keeper.keep(learner, result, records)
+
+
+def _of_all(team: Team, pictures: PredictionFiles) -> Records:
+    """Gather what the processes made of their photos, once all pictures are written."""
+    gathered = [record for records in team.gather(pictures.records()) for record in records]
+    return lambda: gathered
 
 
 def _forecast(learner: Learner) -> Forecast:
-    validation_batches = -(-len(learner.data.valid) // learner.config.batch_size)
-    return Forecast({"train": learner.batches, "validate": validation_batches}, learner.config.epochs)
+    batches: dict[Phase, int] = {"train": learner.batches, "validate": learner.validation_batches}
+    return Forecast(batches, learner.config.epochs)
 
 
-def _keep_epoch(work: Work, learner: Learner, result: EpochResult, files: PredictionFiles) -> None:
-    """Keep one epoch: its checkpoint, then its pictures, then the rows that point at both.
-
-    A death in between leaves files that no row points at, and the epoch is trained again.
-    """
-    key = checkpoint_key(work.run.id, result.epoch, work.claim.attempt)
-    _save(work, learner, result, key)
-    epoch = Epoch(
-        work.run.id,
-        result.epoch,
-        work.claim.attempt,
-        result.metrics,
-        result.durations,
-        key,
-        tables.now(),
-    )
-    runs.add_epoch(work.store, work.claim, epoch, files.records())
-
-
-def _save(work: Work, learner: Learner, result: EpochResult, key: str) -> None:
-    workspace = work.store.home / "cache" / "checkpoints"
-    workspace.mkdir(parents=True, exist_ok=True)
-    about = {"run_id": work.run.id, "name": work.run.name, "epoch": result.epoch, "metrics": result.metrics}
-    with tempfile.TemporaryDirectory(dir=workspace) as folder:
-        path = Path(folder) / Path(key).name
-        save_checkpoint(path, learner, result.epoch, about)
-        work.store.blobs.put_file(key, path)
-        description = f"{key.removesuffix('.pt')}.json"
-        work.store.blobs.put_file(description, path.with_suffix(".json"))
-
-
-def _export(work: Work) -> None:
+def _export(attempt: Attempt) -> None:
     """Export the best and the last epoch, where an earlier attempt did not."""
-    epochs = runs.epochs(work.store, work.run.id)
+    epochs: Sequence[Epoch] = [e for e in runs.epochs(attempt.store, attempt.run.id) if e.checkpoint]
     if not epochs:
         raise NotFound("The epochs of this run were deleted.")
     measured = [epoch for epoch in epochs if epoch.metrics.get(METRIC) is not None]
     best = max(measured, key=lambda e: (e.metrics[METRIC] or 0.0, -e.epoch), default=epochs[-1])
     for epoch in {e.epoch: e for e in (best, epochs[-1])}.values():
-        work.report("exporting", epoch=epoch.epoch)
-        export_epoch(work.store, epoch)
-
-
-def _keep_log(work: Work) -> None:
-    log = work.store.home / "logs" / f"{work.run.id}.log"
-    if log.exists():  # there is none when the process was started by hand
-        work.store.blobs.put(f"{run_folder(work.run.id)}/log.txt", log.read_bytes())
+        attempt.report("exporting", epoch=epoch.epoch)
+        export_epoch(attempt.store, epoch)

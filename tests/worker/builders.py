@@ -20,11 +20,12 @@ from core.imaging.reading import content_sha256, prepare_photo
 from core.storage import annotations, images
 from core.storage.lifecycle import Claim
 from core.storage.store import Store
-from core.worker.supervisor import ROOT, child_environment
+from core.worker.launching import ROOT, child_environment
 
 SERVE = """
 from core.storage.store import open_store
-from core.worker.supervisor import Patience, run_worker
+from core.worker.launching import Patience
+from core.worker.supervisor import run_worker
 run_worker(open_store(), patience=Patience(poll=0.1, cancel=1, terminate=1), {options})
 """
 

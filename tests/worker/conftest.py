@@ -10,7 +10,7 @@ from core.domain.images import Project
 from core.domain.labels import Split
 from core.domain.runs import Run
 from core.domain.training import TrainingConfig
-from core.storage import lifecycle, processes, projects, runs, versions
+from core.storage import lifecycle, processes, projects, reservations, runs, versions
 from core.storage.settings import Settings
 from core.storage.store import Store, open_store
 from core.worker.processes import stop
@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Generator[Store]:
     for table in (lifecycle.RUNS, lifecycle.JOBS):
         owned = [
             *lifecycle.active(opened, table),
-            *lifecycle.left_behind(opened, table, processes.this_host()),
+            *reservations.left_behind(opened, table, processes.this_host()),
         ]
         for work in owned:
             if work.process and work.process.pid != os.getpid():
@@ -51,9 +51,8 @@ def queue_run(store: Store, project: Project) -> Callable[..., Run]:
     version = versions.freeze(store, project.id, project.categories, items)
 
     def queue(epochs: int = 2, **changes: object) -> Run:
-        config = TrainingConfig(
-            size=64, epochs=epochs, batch_size=2, encoder_weights="none", threads=1, **changes
-        )
+        small = {"size": 64, "batch_size": 2, "encoder_weights": "none", "threads": 1}
+        config = TrainingConfig(epochs=epochs, **(small | changes))
         return runs.create(store, project.id, version.id, config, "test")
 
     return queue

@@ -12,7 +12,7 @@ import pytest
 from core.domain.errors import AppError
 from core.domain.runs import Job, WorkState
 from core.storage import jobs, lifecycle, processes
-from core.storage.lifecycle import JOBS, Claim
+from core.storage.lifecycle import JOBS, Claim, Room
 from core.storage.store import Store
 from core.worker import __main__ as worker
 from core.worker.handlers import HANDLERS
@@ -102,7 +102,7 @@ def as_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Generator[Non
 def carry_out(store: Store, kind: str) -> tuple[int, Job]:
     """Queue a job of this kind and carry it out in this process."""
     jobs.create(store, kind, {})
-    claim = lifecycle.claim(store, JOBS, processes.this_host(), slots=1)
+    claim = lifecycle.claim(store, JOBS, processes.this_host(), Room(1))
     assert claim is not None
     code = worker.carry_out(store, "job", claim, beat_seconds=0.05)
     return code, jobs.get(store, claim.work_id)
@@ -160,7 +160,7 @@ def test_work_whose_row_was_taken_away_leaves_without_a_verdict(store: Store, ki
 
 def test_an_attempt_that_is_over_does_not_even_start(store: Store) -> None:
     jobs.create(store, "count", {})
-    claim = lifecycle.claim(store, JOBS, processes.this_host(), slots=1)
+    claim = lifecycle.claim(store, JOBS, processes.this_host(), Room(1))
     assert claim is not None
 
     assert worker.carry_out(store, "job", Claim(claim.work_id, claim.attempt + 1)) == 3

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from core.domain.errors import Cancelled, Fenced
 from core.storage import jobs, lifecycle, processes
-from core.storage.lifecycle import JOBS, Claim
+from core.storage.lifecycle import JOBS, Claim, Room
 from core.storage.settings import Settings
 from core.storage.store import Store, open_store
 from core.worker.heartbeat import EXIT_FENCED, Heartbeat
@@ -19,7 +19,7 @@ from tests.worker.builders import wait_until
 def claim(store: Store) -> Claim:
     """A job that this process runs."""
     jobs.create(store, "import", {})
-    claim = lifecycle.claim(store, JOBS, processes.this_host(), slots=1)
+    claim = lifecycle.claim(store, JOBS, processes.this_host(), Room(1))
     assert claim is not None
     lifecycle.start(store, JOBS, claim, processes.this_process())
     return claim

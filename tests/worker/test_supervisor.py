@@ -14,10 +14,13 @@ import sqlalchemy as sa
 from core.domain.errors import AppError
 from core.domain.images import ImageFilter, Project
 from core.domain.runs import Job, Process, WorkState
-from core.storage import images, jobs, lifecycle, processes, tables
-from core.storage.lifecycle import JOBS
+from core.storage import images, jobs, lifecycle, processes, reservations, tables
+from core.storage.lifecycle import JOBS, Room
 from core.storage.store import Store
-from core.worker.supervisor import ROOT, Patience, child_environment, classify_exit, run_worker
+from core.storage.sweep import GONE_AFTER_SECONDS, sweep
+from core.worker.launching import ROOT, Patience, child_environment
+from core.worker.local import classify_exit
+from core.worker.supervisor import run_worker
 from tests.worker.builders import SERVE, Workers, photo_bytes, wait_until
 
 PHOTOS = 150  # so that an import lasts long enough to be met under way
@@ -61,7 +64,7 @@ def halt_under_way(store: Store, job: Job) -> Process:
 
 def silence(store: Store, job: Job) -> None:
     """Make the last sign of life older than a dead process of this host is granted."""
-    moment = tables.now() - timedelta(seconds=lifecycle.GONE_AFTER_SECONDS + 1)
+    moment = tables.now() - timedelta(seconds=GONE_AFTER_SECONDS + 1)
     with store.write() as connection:
         connection.execute(sa.update(JOBS).where(JOBS.c.id == job.id).values(heartbeat_at=moment))
 
@@ -79,7 +82,7 @@ def test_a_worker_that_works_once_leaves_when_nothing_waits(
     assert done.state is WorkState.SUCCEEDED, done.error
     assert done.result is not None and sum(done.result["images"].values()) == PHOTOS
     assert images.count(store, project.id, ImageFilter()) == PHOTOS
-    assert lifecycle.left_behind(store, JOBS, processes.this_host()) == []
+    assert reservations.left_behind(store, JOBS, processes.this_host()) == []
     assert "succeeded" in (store.home / "logs" / f"{queued.id}.log").read_text()
 
 
@@ -125,7 +128,7 @@ def test_when_worker_and_job_are_killed_others_see_it_and_the_next_worker_goes_o
     wait_until(lambda: not processes.is_alive(process))
     silence(store, queued)
 
-    lifecycle.sweep(store, JOBS)
+    sweep(store, JOBS)
     seen = state_of(store, queued)
     workers.start("once=True")
     wait_until(lambda: state_of(store, queued) is WorkState.SUCCEEDED)
@@ -216,7 +219,7 @@ def test_an_embedded_worker_waits_and_takes_over_when_the_first_one_dies(
     os.kill(halted.pid, signal.SIGCONT)
 
     wait_until(lambda: state_of(store, queued) is WorkState.SUCCEEDED)
-    wait_until(lambda: lifecycle.left_behind(store, JOBS, processes.this_host()) == [])
+    wait_until(lambda: reservations.left_behind(store, JOBS, processes.this_host()) == [])
     assert first.wait() == -9
 
 
@@ -251,7 +254,7 @@ def test_a_process_that_left_without_a_verdict_is_judged_by_its_exit_code(
     store: Store, code: int, state: WorkState
 ) -> None:
     job = jobs.create(store, "import", {})
-    claim = lifecycle.claim(store, JOBS, processes.this_host(), slots=1)
+    claim = lifecycle.claim(store, JOBS, processes.this_host(), Room(1))
     assert claim is not None
     lifecycle.start(store, JOBS, claim, Process(1, 1, "gone"))
     (work,) = lifecycle.active(store, JOBS)

@@ -15,7 +15,7 @@ from core.domain.runs import Process, Run, WorkState
 from core.domain.scores import score
 from core.imaging.masks import decode_rle
 from core.storage import jobs, lifecycle, runs, versions
-from core.storage.lifecycle import RUNS
+from core.storage.lifecycle import RUNS, Room
 from core.storage.store import Store
 from core.worker.handlers import HANDLERS
 from tests.worker.builders import Workers, wait_until
@@ -135,7 +135,7 @@ def test_a_cancelled_training_stops_within_seconds(
     store: Store, queue_run: Callable[..., Run], workers: Workers
 ) -> None:
     run = queue_run(epochs=10_000)
-    claim = lifecycle.claim(store, RUNS, "here", slots=1)
+    claim = lifecycle.claim(store, RUNS, "here", Room(1))
     assert claim is not None
     process = workers.carry_out("run", claim)
     wait_until(lambda: runs.get(store, run.id).progress.get("phase") in ("training", "validating"), 120)
