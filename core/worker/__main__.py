@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("--attempt", type=int, required=True)
     parser.add_argument("--capture", action="store_true", help="write all output into the home's log")
     arguments = parser.parse_args()
+    starter = os.dup(2)  # whoever started this process reads it, even where the log is elsewhere
     if arguments.capture:
         _capture(arguments.id)
     _log_to_stderr()
@@ -65,6 +66,9 @@ def main() -> int:
     except OutOfReach:
         logger.exception("the database is out of reach")
         return EXIT_OUT_OF_REACH
+    except AppError as error:
+        os.write(starter, f"{error}\n".encode())
+        raise
     claim = Claim(arguments.id, arguments.attempt)
     return follow(store, claim) if ranks.rank() else carry_out(store, arguments.kind, claim)
 
