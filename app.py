@@ -17,11 +17,12 @@ PAGES = {
         ("pages/curves.py", "Curves", ":material/show_chart:"),
         ("pages/review.py", "Review", ":material/compare:"),
         ("pages/predict.py", "Predict", ":material/image_search:"),
+        ("pages/workers.py", "Workers", ":material/dns:"),
     ],
 }
 
 if __name__ == "__main__":  # the script: once per rerun
-    from pages.components.shell import choose_project
+    from pages.components.shell import choose_project, reachable
 
     st.set_page_config(
         page_title="Maskwright", page_icon="assets/icon.svg", layout="wide", initial_sidebar_state=244
@@ -37,8 +38,9 @@ if __name__ == "__main__":  # the script: once per rerun
             for section, pages in PAGES.items()
         }
     )
-    choose_project()
-    page.run()
+    with reachable():
+        choose_project()
+        page.run()
 else:  # the server: once per process
     from streamlit.runtime.pages_manager import PagesManager
 

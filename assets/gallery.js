@@ -81,8 +81,12 @@ class Gallery {
     const known = this.#tiles;
     this.#tiles = new Map(tiles.map((tile) => [tile.id, this.#tile(tile, known.get(tile.id))]));
     const nodes = [...this.#tiles.values()].map(({ node }) => node);
-    const isSame = nodes.length === this.#grid.children.length && nodes.every((n, i) => n === this.#grid.children[i]);
-    if (!isSame) this.#grid.replaceChildren(...nodes);
+    const wanted = new Set(nodes);
+    for (const child of [...this.#grid.children]) if (!wanted.has(child)) child.remove();
+    nodes.forEach((node, i) => {
+      // Only what is not in its place moves: a tile taken out under a press would lose the click.
+      if (this.#grid.children[i] !== node) this.#grid.insertBefore(node, this.#grid.children[i] ?? null);
+    });
   }
 
   #tile(tile, known) {

@@ -7,22 +7,44 @@ to standard error. The exit code is 0 only on success.
 import json
 import logging
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from core.domain.errors import AppError, FormatError
+from core.domain.errors import AppError, FormatError, pick
 from core.domain.runs import Job, Run
-from core.services import evaluation, prediction, projects, reports, training, workers
+from core.domain.training import TrainingConfig
+from core.services import checkpoints, evaluation, prediction, projects, reports, training, workers
 from core.services.home import Store, open_home
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 ProjectOption = Annotated[str, typer.Option("--project", help="The project's name.")]
+RunArgument = Annotated[str, typer.Argument(help="A run's id.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `train` is to train: a project with a preset, a run again, or on from a checkpoint."""
+
+    project: str | None
+    preset: str | None
+    repeated: str | None
+    continued: str | None
+
+    def __post_init__(self) -> None:
+        """Check that the options go together. Raises FormatError."""
+        if self.repeated and self.continued:
+            raise FormatError("Choose one: --from repeats a run, --continue starts from its weights.")
+        if self.preset and (self.repeated or self.continued):
+            raise FormatError("--preset goes without --from and --continue: they take the run's settings.")
+        if not (self.project or self.repeated):
+            raise FormatError("Name the project: --project NAME.")
 
 
 @app.command("import")
@@ -51,27 +73,39 @@ def sample(project: ProjectOption, as_json: JsonOption = False) -> None:
 
 @app.command()
 def train(
-    project: ProjectOption,
-    preset: Annotated[str, typer.Option(help="A name that `presets` lists.")] = "fast",
+    project: Annotated[
+        str | None, typer.Option("--project", help="The project's name; --from needs none.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A name that `presets` lists; fast by default.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value, as often as needed.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Repeat this run: its labels, settings and seed.")
+    ] = None,
+    continue_: Annotated[
+        str | None, typer.Option("--continue", help="RUN or RUN:EPOCH, whose weights to start from.")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Of the runs that wait, the highest starts first.")] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the run is over.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Queue a training on the labels as they are now; prints the run's id."""
+    """Queue a training on the labels as they are now; prints the run's id.
+
+    --from repeats a run on the labels it was trained on; --continue starts a new run on the labels of
+    now with the weights and settings of a checkpoint, the best epoch by default.
+    """
     store = open_home()
     changes: dict[str, str | int | float | bool] = dict(_pair(text) for text in set_ or [])
     if epochs is not None:
         changes["epochs"] = epochs
-    config = training.configure(preset, changes)
-    target = projects.by_name(store, project)
-    warnings = training.collect(store, target.id, config).warnings
-    for warning in warnings:
-        _say(warning)
-    run = training.start_run(store, target.id, config)
+    run, warnings = _queued(store, Wanted(project, preset, from_, continue_), changes, priority)
     if wait:
         run = workers.wait(
-            store, lambda: training.get_run(store, run.id), evaluation.is_over, _progress_line()
+            store,
+            lambda: training.get_run(store, run.id),
+            evaluation.is_over,
+            _progress_line(store),
+            lane="run",
         )
     _answer(
         as_json,
@@ -85,12 +119,25 @@ def train(
 @app.command()
 def worker(
     once: Annotated[bool, typer.Option("--once", help="Work off what is queued, then return.")] = False,
+    lane: Annotated[
+        list[str] | None, typer.Option("--lane", help="run or job: serve only this; repeat it for both.")
+    ] = None,
     embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
 ) -> None:
     """Be a worker process: carry out queued runs and jobs."""
-    from core.worker.supervisor import run_worker  # only a worker needs it
+    from core.worker.supervisor import LANES, run_worker  # only a worker needs it
 
-    run_worker(open_home(), once=once, embedded=embedded)
+    for name in lane or ():
+        pick(LANES, name, kind="lane")
+    lanes = tuple(name for name in LANES if name in lane) if lane else tuple(LANES)
+    run_worker(open_home(), once=once, embedded=embedded, lanes=lanes)
+
+
+@app.command("workers")
+def workers_(as_json: JsonOption = False) -> None:
+    """List the workers: what they offer, what they use, what they carry out."""
+    listed = reports.workers_json(open_home())
+    _answer(as_json, listed, reports.worker_lines(listed))
 
 
 @app.command()
@@ -103,8 +150,37 @@ def runs(project: ProjectOption, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def resume(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Queue an interrupted, failed or cancelled run again; it goes on from its last complete epoch."""
+    store = open_home()
+    wanted = training.get_run(store, run)
+    if not training.resume(store, wanted.id):
+        raise AppError(f"“{wanted.name}” is {wanted.state.value}; there is nothing to resume.")
+    _answer_state(store, wanted.id, as_json)
+
+
+@app.command()
+def cancel(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Stop a run: a waiting one at once, a running one at its next batch."""
+    store = open_home()
+    wanted = training.get_run(store, run)
+    if training.cancel(store, wanted.id) is None:
+        raise AppError(f"“{wanted.name}” is over already: {wanted.state.value}.")
+    _answer_state(store, wanted.id, as_json)
+
+
+@app.command()
+def log(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Print the end of a run's log, wherever it ran."""
+    store = open_home()
+    wanted = training.get_run(store, run)
+    text = training.log_tail(store, wanted.id)
+    _answer(as_json, {"run": wanted.id, "log": text}, text.splitlines())
+
+
+@app.command()
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A run's id.")],
+    run: RunArgument,
     epoch: Annotated[str, typer.Option(help="best, last or a number.")] = "best",
     split: Annotated[str, typer.Option(help="valid or test (or train).")] = "valid",
     masks: Annotated[Path | None, typer.Option(help="Write predicted index PNGs into this folder.")] = None,
@@ -122,7 +198,7 @@ def evaluate(
 
 @app.command()
 def promote(
-    run: Annotated[str, typer.Argument(help="A run's id.")],
+    run: RunArgument,
     epoch: Annotated[str, typer.Argument(help="best, last or a number.")],
     note: Annotated[str, typer.Option(help="Why this one.")] = "",
     as_json: JsonOption = False,
@@ -209,6 +285,39 @@ def formats(as_json: JsonOption = False) -> None:
     _answer(as_json, listed, [f"{f['name']:12} {f['title']}" for f in listed])
 
 
+def _queued(
+    store: Store, wanted: Wanted, changes: Mapping[str, str | int | float | bool], priority: int
+) -> tuple[Run, tuple[str, ...]]:
+    """Queue what is wanted; give the run, and what to know about its data, said already."""
+    target = projects.by_name(store, wanted.project) if wanted.project else None
+    if wanted.repeated:
+        original = training.get_run(store, wanted.repeated)
+        if target is not None and target.id != original.project_id:
+            raise FormatError(f"“{original.name}” is not a run of the project “{target.name}”.")
+        return training.repeat(store, original.id, changes, priority=priority), ()
+    assert target is not None, "Wanted has checked it"
+    if wanted.continued:
+        config = training.reconfigure(_start_config(store, wanted.continued), changes)
+    else:
+        config = training.configure(wanted.preset or "fast", changes)
+    warnings = training.collect(store, target.id, config).warnings
+    for warning in warnings:
+        _say(warning)
+    return training.start_run(store, target.id, config, priority=priority), warnings
+
+
+def _start_config(store: Store, text: str) -> TrainingConfig:
+    run_id, _, epoch = text.partition(":")
+    run = training.get_run(store, run_id)
+    found = evaluation.resolve_epoch(store, run, epoch or "best")
+    return checkpoints.continued(store, run, found.epoch)
+
+
+def _answer_state(store: Store, run_id: str, as_json: bool) -> None:
+    run = training.get_run(store, run_id)
+    _answer(as_json, {"run": run.id, "state": run.state.value}, [f"{run.name}: {run.state.value}"])
+
+
 def _carried_out(store: Store, job: Job) -> Job:
     done = workers.wait(store, lambda: evaluation.job(store, job.id), evaluation.is_over)
     return evaluation.require_done(done)
@@ -238,12 +347,12 @@ def _counter(what: str) -> Callable[[int, int], None]:
     return show
 
 
-def _progress_line() -> Callable[[Run], None]:
+def _progress_line(store: Store) -> Callable[[Run], None]:
     last = ""
 
     def show(run: Run) -> None:
         nonlocal last
-        line = reports.progress_line(run)
+        line = reports.progress_line(run, training.waiting_reason(store, run))
         if line != last:
             _say(line)
             last = line

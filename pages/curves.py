@@ -6,7 +6,7 @@ from core.domain.runs import Run
 from core.services import evaluation, training
 from core.services.home import open_home
 from pages.components.charts import METRICS, class_figure, metric_figure
-from pages.components.shell import current_project, empty_state
+from pages.components.shell import current_project, empty_state, part
 
 store = open_home()
 project = current_project()
@@ -78,4 +78,4 @@ def draw_curves() -> None:
 is_live = any(not runs[run_id].state.is_final for run_id in chosen)
 if is_live:
     is_live = st.toggle("Live", value=True, help="Redraw as epochs come in.")
-st.fragment(draw_curves, run_every="3s" if is_live else None)()
+part(draw_curves, every="3s" if is_live else None)()

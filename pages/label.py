@@ -7,7 +7,7 @@ from core.domain.labels import Category, ImageState
 from core.services import labelling, projects
 from core.services.home import open_home
 from pages.components.labeler import LabelerImage, labeler
-from pages.components.shell import author, current_project, empty_state, rerun_part, shown_errors
+from pages.components.shell import author, current_project, empty_state, part, rerun_part, shown_errors
 
 IMAGE = "label_image"
 SHOW = {
@@ -114,7 +114,7 @@ if not project.categories:
     st.stop()
 
 
-@st.fragment
+@part
 def canvas(ids: list[str]) -> None:
     """Walk through the list as it was when the page was drawn: a photo done meanwhile keeps its place."""
     there = labelling.still_there(store, project.id, ids)

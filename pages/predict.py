@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from core.domain.errors import AppError
+from core.domain.errors import AppError, NotFound
 from core.domain.runs import Run
 from core.services import evaluation, prediction, training
 from core.services.home import open_home
@@ -99,7 +99,7 @@ def draw_sketch(found: PhotoPrediction) -> None:
 st.title("Predict", anchor=False)
 try:
     run, epoch = evaluation.checkpoint_to_show(store, project.id)
-except AppError as error:
+except NotFound as error:
     empty_state("No model yet", str(error), ":material/model_training:")
     st.page_link("pages/train.py", label="Train a model", icon=":material/model_training:")
     st.stop()

@@ -7,8 +7,9 @@ from core.services import evaluation, projects, training
 from core.services.evaluation import ImageScore
 from core.services.home import open_home
 from pages.components.any_photo import any_photo_view
-from pages.components.results import figure, viewer_classes, viewer_epochs, viewer_image
-from pages.components.shell import author, current_project, empty_state, rerun_part, shown_errors
+from pages.components.promotion import draw_promotion
+from pages.components.results import viewer_classes, viewer_epochs, viewer_image
+from pages.components.shell import current_project, empty_state, part, rerun_part
 from pages.components.viewer import viewer
 
 IMAGE, EPOCH, ROWS = "review_image", "review_epoch", "review_rows"
@@ -35,28 +36,6 @@ def choose_run() -> Run:
         st.session_state.setdefault("review_run", st.query_params["run"])
     chosen = st.selectbox("Run", list(runs), format_func=titles.__getitem__, key="review_run")
     return runs[chosen]
-
-
-def draw_promotion(run: Run, epoch: int) -> None:
-    """Offer to make the shown epoch the champion."""
-    champion = evaluation.champion(store, run.project_id)
-    is_champion = champion is not None and (champion.run_id, champion.epoch) == (run.id, epoch)
-    metrics = next((e.metrics for e in evaluation.epochs(store, run.id) if e.epoch == epoch), {})
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**Epoch {epoch}**, all validation photos")
-        if is_champion:
-            st.badge("Champion", icon=":material/trophy:", color="green")
-    figures = [("Foreground mIoU", evaluation.METRIC), ("Foreground Dice", "val_dice_foreground")]
-    with st.grid(2, min_column_width=110):
-        for title, key in figures:
-            st.metric(title, figure(metrics.get(key)))
-    if not is_champion and st.button(
-        f"Make epoch {epoch} champion", type="primary", icon=":material/trophy:", width="stretch"
-    ):
-        with shown_errors():
-            evaluation.promote(store, run, epoch, author=author())
-            st.toast(f"Epoch {epoch} of {run.name} is the champion.", icon=":material/trophy:")
-            rerun_part()
 
 
 def score_table(scores: list[ImageScore], image_id: str) -> str:
@@ -93,7 +72,7 @@ def score_table(scores: list[ImageScore], image_id: str) -> str:
     return scores[chosen[1][0]].image_id if chosen[1] else image_id
 
 
-@st.fragment
+@part
 def validation_view() -> None:
     """The table and the viewer over the validation photos of the run."""
     done = evaluation.epochs(store, run.id)
@@ -127,7 +106,7 @@ def validation_view() -> None:
             has_next=image_id != ids[-1],
         )
     with promotion:
-        draw_promotion(run, event.epoch)
+        draw_promotion(store, run, event.epoch)
     st.session_state[IMAGE] = image_id
     st.session_state.setdefault(EPOCH, {})[run.id] = event.epoch
     if event.navigate:

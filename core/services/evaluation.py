@@ -19,9 +19,10 @@ from core.domain.training import DataVersion
 from core.imaging.overlay import at_display_size, encode_grey_png
 from core.inference import predict as inference
 from core.inference.session import open_model
-from core.services import pictures
+from core.services import checkpoints, pictures
 from core.services.home import Store
 from core.storage import images, jobs, lifecycle, projects, runs, versions
+from core.storage.sweep import sweep
 
 METRIC = "val_miou_foreground"
 Work = TypeVar("Work", Run, Job)
@@ -156,7 +157,12 @@ def is_ready(store: Store, run_id: str, epoch: int) -> bool:
 
 
 def prepare(store: Store, run: Run, epoch: int) -> Job:
-    """Queue the export of a checkpoint; the same one is not queued twice."""
+    """Queue the export of a checkpoint; the same one is not queued twice.
+
+    Raises:
+        NotFound: the run has no such epoch, or its checkpoint was not kept.
+    """
+    checkpoints.require_kept(store, run, epoch)
     return jobs.create(store, "export", {"run_id": run.id, "epoch": epoch}, run.project_id)
 
 
@@ -206,8 +212,9 @@ def evaluate(store: Store, run: Run, epoch: int, split: str, *, masks: bool = Fa
     """Queue the evaluation of a checkpoint on a split of its data version.
 
     Raises:
-        NotFound: the split is empty.
+        NotFound: the split is empty, there is no such epoch, or its checkpoint was not kept.
     """
+    checkpoints.require_kept(store, run, epoch)
     if not any(item.split == split for item in versions.get(store, run.data_version_id).items):
         raise NotFound(f"The run “{run.name}” has no labelled photo in {split}.")
     payload = {"run_id": run.id, "epoch": epoch, "split": split, "masks": masks}
@@ -216,7 +223,7 @@ def evaluate(store: Store, run: Run, epoch: int, split: str, *, masks: bool = Fa
 
 def job(store: Store, job_id: str) -> Job:
     """Give one job, with a lost one shown as interrupted. Raises NotFound."""
-    lifecycle.sweep(store, lifecycle.JOBS)
+    sweep(store, lifecycle.JOBS)
     return jobs.get(store, job_id)
 
 
@@ -224,10 +231,9 @@ def promote(store: Store, run: Run, epoch: int, *, author: str = "", note: str =
     """Make a checkpoint its project's champion, and have it exported.
 
     Raises:
-        NotFound: the run has no such epoch.
+        NotFound: the run has no such epoch, or its checkpoint was not kept.
     """
-    if epoch not in {done.epoch for done in runs.epochs(store, run.id)}:
-        raise NotFound(f"The run “{run.name}” has no epoch {epoch}.")
+    checkpoints.require_kept(store, run, epoch)
     chosen = Champion(run.project_id, run.id, epoch, note.strip(), author, datetime.now(UTC))
     runs.set_champion(store, chosen)
     if not is_ready(store, run.id, epoch):

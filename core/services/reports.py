@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from core.domain.errors import ImageError
 from core.domain.runs import Run
 from core.formats.ingest import ImportReport
-from core.services import evaluation, training
+from core.services import evaluation, training, workers
 from core.services.home import Store
 from core.storage import images, runs, versions
 from core.storage.blobs import write_atomically
@@ -32,6 +33,7 @@ def import_lines(report: ImportReport) -> list[str]:
 def runs_json(store: Store, project_id: str) -> list[dict[str, Any]]:
     """List a project's runs, newest first, with epochs, metrics and the champion's epoch."""
     chosen = evaluation.champion(store, project_id)
+    waiting = {waiting.run.id: waiting.reason for waiting in training.queue(store)}
     return [
         {
             "run": run.id,
@@ -40,8 +42,21 @@ def runs_json(store: Store, project_id: str) -> list[dict[str, Any]]:
             "state": run.state.value,
             "error": run.error,
             "attempt": run.attempt,
+            "priority": run.priority,
+            "host": run.host,
+            "machine": run.machine,
+            "device": run.device,
+            "waiting": waiting.get(run.id, ""),
+            "start_from": run.config.start_from,
+            "data_version": run.data_version_id,
+            "config": asdict(run.config),
             "epochs": [
-                {"epoch": e.epoch, "metrics": e.metrics, "durations": e.durations}
+                {
+                    "epoch": e.epoch,
+                    "metrics": e.metrics,
+                    "durations": e.durations,
+                    "has_checkpoint": bool(e.checkpoint),
+                }
                 for e in runs.epochs(store, run.id)
             ],
             "champion_epoch": chosen.epoch if chosen and chosen.run_id == run.id else None,
@@ -58,8 +73,47 @@ def run_lines(listed: Sequence[dict[str, Any]]) -> list[str]:
         best = max((f for f in figures if f is not None), default=None)
         champion = f", champion epoch {run['champion_epoch']}" if run["champion_epoch"] else ""
         score = f", best mIoU {best:.3f}" if best is not None else ""
-        lines.append(f"{run['run']}  {run['name']}: {run['state']}, {len(figures)} epochs{score}{champion}")
+        where = f" on {run['machine']}" if run["machine"] else ""
+        reason = f". {run['waiting']}" if run["waiting"] else ""
+        epochs = f"{len(figures)} epochs{score}{champion}"
+        lines.append(f"{run['run']}  {run['name']}: {run['state']}{where}, {epochs}{reason}")
     return lines or ["No runs yet."]
+
+
+def workers_json(store: Store) -> list[dict[str, Any]]:
+    """List the workers with what they offer, what they use, and what each carries out."""
+    under_way = workers.under_way(store)
+    return [
+        {
+            "host": worker.info.host,
+            "is_here": worker.is_here,
+            "seconds_since": round(worker.seconds_since, 1),
+            "version": worker.info.version,
+            "is_current": worker.is_current,
+            "lanes": list(worker.info.lanes),
+            "slots": worker.info.slots,
+            "largest": worker.info.largest,
+            "gpus": [asdict(gpu) for gpu in worker.info.gpus],
+            "usage": worker.info.usage,
+            "note": worker.info.note,
+            "runs": [run.id for run in under_way.runs.get(worker.info.host, [])],
+            "jobs": [job.id for job in under_way.jobs.get(worker.info.host, [])],
+        }
+        for worker in workers.list_all(store)
+    ]
+
+
+def worker_lines(listed: Sequence[dict[str, Any]]) -> list[str]:
+    """Give one line a worker."""
+    lines: list[str] = []
+    for worker in listed:
+        seen = "here" if worker["is_here"] else f"away for {worker['seconds_since']:.0f} s"
+        gpus = ", ".join(gpu["name"] for gpu in worker["gpus"]) or f"{worker['usage'].get('cpus', '?')} CPUs"
+        work = f"{len(worker['runs'])} runs and {len(worker['jobs'])} jobs under way"
+        note = f". {worker['note']}" if worker["note"] else ""
+        version = f"version {worker['version']}{'' if worker['is_current'] else ' (restart it)'}"
+        lines.append(f"{worker['host']}: {seen}, {version}, {gpus}, {work}{note}")
+    return lines or ["No worker is running. Start one: python -m core worker"]
 
 
 def evaluation_json(
@@ -107,9 +161,11 @@ def prediction_lines(results: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def progress_line(run: Run) -> str:
-    """Say where a run is."""
+def progress_line(run: Run, reason: str = "") -> str:
+    """Say where a run is, and while it waits, for what."""
     progress = run.progress
+    if reason:
+        return f"{run.state.value}. {reason}"
     if run.state.value != "running" or not progress:
         return f"{run.state.value}, {run.epochs_done} of {run.config.epochs} epochs"
     return f"{progress.get('phase', 'running')}, {run.epochs_done} of {run.config.epochs} epochs done"

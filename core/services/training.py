@@ -1,15 +1,14 @@
 """Training: freeze the labels, queue a run, follow it, stop it, go on."""
 
+import itertools
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from core.domain.errors import FormatError, NotEnoughLabels, pick
+from core.domain.errors import FormatError, NotEnoughLabels, NotFound, listed, pick
 from core.domain.images import Image, ImageFilter
 from core.domain.labels import Category, ImageState
-from core.domain.runs import Event, Run, WorkState
+from core.domain.runs import Event, Run, WorkerInfo, WorkState
 from core.domain.training import (
     MIN_LABELLED_IMAGES,
     PRESETS,
@@ -20,13 +19,16 @@ from core.domain.training import (
     changed_config,
 )
 from core.models.registry import ENCODERS, MODELS
+from core.services import checkpoints, workers
 from core.services.home import Store
-from core.storage import images, lifecycle, projects, runs, versions
+from core.storage import images, lifecycle, processes, projects, runs, versions
+from core.storage.sweep import sweep
 from core.training.losses import LOSSES
 
 LOG_TAIL_BYTES = 20_000
 MIN_TRAIN_IMAGES = 2  # batch normalisation needs more than one photo in a batch
 MAX_CATEGORIES = 254  # a pixel's class index is one byte: 0 is background, 255 “not counted”
+CHOOSES_PHOTOS = ("valid_share", "max_train_images", "max_valid_images")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class TrainingData:
     items: tuple[VersionItem, ...]
     images_of: dict[str, dict[int, int]]  # split -> category_id -> images that show it
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued run, its place in the queue of all projects (1 starts next), and why it waits."""
+
+    run: Run
+    position: int
+    reason: str
 
 
 def presets() -> dict[str, Preset]:
@@ -51,7 +62,12 @@ def configure(preset: str, changes: Mapping[str, str | int | float | bool]) -> T
         UnknownChoice: there is no such preset, key, model, encoder or loss.
         FormatError: a value is of a wrong type or out of its range.
     """
-    config = changed_config(pick(PRESETS, preset, kind="preset").config, changes)
+    return reconfigure(pick(PRESETS, preset, kind="preset").config, changes)
+
+
+def reconfigure(config: TrainingConfig, changes: Mapping[str, str | int | float | bool]) -> TrainingConfig:
+    """Give a configuration with some keys changed; raises as ``configure`` does."""
+    config = changed_config(config, changes)
     spec = pick(MODELS, config.model, kind="model")
     if config.size % spec.size_multiple:
         raise FormatError(f"size must be a multiple of {spec.size_multiple} for {spec.title}.")
@@ -70,6 +86,7 @@ def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingDa
 
     Raises:
         NotEnoughLabels: there is nothing to learn from or nothing to measure with.
+        NotFound, FormatError: the checkpoint to start from is not there, or of another network.
     """
     everything = images.list_page(store, project_id, ImageFilter())
     done = [image for image in everything if image.is_labelled]
@@ -92,34 +109,66 @@ def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingDa
         )
     missing = [c.name for c in known if c.category_id not in images_of["train"] and _is_used(c, images_of)]
     warnings += [f"No photo in train shows “{name}”: the model cannot learn it." for name in missing]
+    start_note = checkpoints.start_note(store, config, categories)
+    warnings += [start_note] if start_note else []
     in_progress = sum(image.state is ImageState.IN_PROGRESS for image in everything)
     if in_progress:
         warnings.append(f"{in_progress} photos are not marked as done and are left out.")
     return TrainingData(categories, tuple(items), images_of, tuple(warnings))
 
 
-def start_run(store: Store, project_id: str, config: TrainingConfig, name: str = "") -> Run:
+def start_run(
+    store: Store, project_id: str, config: TrainingConfig, name: str = "", *, priority: int = 0
+) -> Run:
     """Freeze the labels and queue a run on them.
 
     Raises:
-        NotEnoughLabels: see ``collect``; nothing was queued.
+        NotEnoughLabels, NotFound, FormatError: see ``collect``; nothing was queued.
     """
     data = collect(store, project_id, config)
     version = versions.freeze(store, project_id, data.categories, data.items)
     number = len(runs.list_of(store, project_id)) + 1
-    title = PRESETS[config.preset].title
-    return runs.create(store, project_id, version.id, config, name.strip()[:80] or f"{title} {number}")
+    title = name.strip()[:80] or f"{PRESETS[config.preset].title} {number}"
+    return runs.create(store, project_id, version.id, _pinned(store, config), title, priority=priority)
+
+
+def repeat(
+    store: Store, run_id: str, changes: Mapping[str, str | int | float | bool], *, priority: int = 0
+) -> Run:
+    """Queue a run again: the labels it was trained on, its configuration and seed, with some keys changed.
+
+    Raises:
+        NotFound: there is no such run, or its labels or the checkpoint it started from are gone.
+        UnknownChoice, FormatError: see ``configure``; or a key would choose other photos.
+    """
+    original = runs.get(store, run_id)
+    config = reconfigure(original.config, changes)
+    moved = [key for key in CHOOSES_PHOTOS if getattr(config, key) != getattr(original.config, key)]
+    if moved:
+        raise FormatError(
+            f"{listed(moved)} would choose other photos, and “{original.name}” is repeated on its own. "
+            "Leave it out, or start a new run on the labels of now."
+        )
+    try:
+        version = versions.get(store, original.data_version_id)
+    except NotFound:
+        raise NotFound(
+            f"The labels that “{original.name}” was trained on were deleted, so it cannot be repeated. "
+            "Start a new run on the labels of now."
+        ) from None
+    config, name = _pinned(store, config), _again(store, original)
+    return runs.create(store, original.project_id, version.id, config, name, priority=priority)
 
 
 def list_runs(store: Store, project_id: str | None = None) -> list[Run]:
     """List runs, newest first; a run whose process is gone is shown as interrupted."""
-    lifecycle.sweep(store, lifecycle.RUNS)
+    sweep(store, lifecycle.RUNS)
     return runs.list_of(store, project_id)
 
 
 def get_run(store: Store, run_id: str) -> Run:
     """Give one run, swept as in ``list_runs``. Raises NotFound."""
-    lifecycle.sweep(store, lifecycle.RUNS)
+    sweep(store, lifecycle.RUNS)
     return runs.get(store, run_id)
 
 
@@ -138,14 +187,52 @@ def resume(store: Store, run_id: str) -> bool:
     return lifecycle.resume(store, lifecycle.RUNS, runs.get(store, run_id).id)
 
 
+def goes_on(run: Run) -> bool:
+    """Tell whether a run that was interrupted is queued again by itself."""
+    return run.crashes < lifecycle.MAX_CRASHES
+
+
+def prioritise(store: Store, run_id: str) -> bool:
+    """Put a waiting run before all others; False when it does not wait any more."""
+    return lifecycle.prioritise(store, lifecycle.RUNS, runs.get(store, run_id).id)
+
+
+def queue(store: Store) -> list[Waiting]:
+    """List the waiting runs of all projects in the order in which they start."""
+    everything = list_runs(store)
+    queued = sorted((r for r in everything if r.state is WorkState.QUEUED), key=lambda r: (-r.priority, r.id))
+    if not queued:
+        return []
+    seen, under_way = workers.list_all(store), workers.under_way(store)
+    return [
+        Waiting(run, position, _reason(run, queued[: position - 1], seen, under_way))
+        for position, run in enumerate(queued, start=1)
+    ]
+
+
+def waiting_reason(store: Store, run: Run) -> str:
+    """Say why a queued run waits, in one sentence; "" for any other run."""
+    return next((waiting.reason for waiting in queue(store) if waiting.run.id == run.id), "")
+
+
 def events(store: Store, run_id: str) -> list[Event]:
     """List what happened to a run, oldest first."""
     return lifecycle.events(store, [run_id])
 
 
 def log_tail(store: Store, run_id: str) -> str:
-    """Give the end of a run's log; empty before it started."""
-    path: Path = store.home / "logs" / f"{run_id}.log"
+    """Give the end of a run's log; empty before it started.
+
+    Where another machine ran it, that is the copy which the machine keeps in the blob store.
+    """
+    run = runs.get(store, run_id)
+    path = store.home / "logs" / f"{run.id}.log"
+    is_ours = (run.machine or run.host) == processes.this_host()
+    if not (is_ours and path.exists()):
+        try:
+            return store.blobs.get(f"runs/{run.id}/log.txt")[-LOG_TAIL_BYTES:].decode(errors="replace")
+        except NotFound:
+            pass
     if not path.exists():
         return ""
     with path.open("rb") as file:
@@ -154,11 +241,63 @@ def log_tail(store: Store, run_id: str) -> str:
         return file.read().decode(errors="replace")
 
 
-def seconds_silent(run: Run) -> float | None:
-    """Give the seconds since a running run's last sign of life, None for any other."""
+def seconds_silent(store: Store, run: Run) -> float | None:
+    """Give the seconds since a running run's last sign of life (0 or more), None for any other."""
     if run.state is not WorkState.RUNNING or run.heartbeat_at is None:
         return None
-    return (datetime.now(UTC) - run.heartbeat_at).total_seconds()
+    with store.read() as connection:  # the clock that dated it
+        now = lifecycle.moment(connection)
+    return max(0.0, (now - run.heartbeat_at).total_seconds())
+
+
+def _pinned(store: Store, config: TrainingConfig) -> TrainingConfig:
+    """Name the checkpoint to start from by the run's whole id: then it is kept until this run is over."""
+    start = checkpoints.start_point(store, config)
+    return config if start is None else replace(config, start_from=f"{start[0].id}/{start[1]}")
+
+
+def _again(store: Store, original: Run) -> str:
+    """Name a repetition: "Fast 1 again", "Fast 1 again 2"."""
+    taken = {run.name for run in runs.list_of(store, original.project_id)}
+    first = f"{original.name[:70]} again"
+    others = (f"{first} {number}" for number in itertools.count(2))
+    return first if first not in taken else next(name for name in others if name not in taken)
+
+
+def _reason(
+    run: Run, before: Sequence[Run], seen: Sequence[workers.Worker], under_way: workers.UnderWay
+) -> str:
+    serving = [worker for worker in seen if worker.serves("run")]
+    if not serving:
+        return workers.nobody_serves(seen, "run")
+    wanted = max(1, run.config.devices)
+    fitting = [worker.info for worker in serving if wanted <= worker.info.largest]
+    if not fitting:
+        most = max(worker.info.largest for worker in serving)
+        return f"It wants {wanted} devices on one machine; no machine that is here has more than {most}."
+    largest = max(info.largest for info in fitting)
+    ahead = sum(other.config.devices <= largest for other in before)
+    if ahead:
+        return f"Behind {ahead} other{'s' if ahead > 1 else ''}."
+    free = {info.host: _free(info, under_way) for info in fitting}
+    if any(count >= wanted for count in free.values()):
+        return f"It is tried again in a moment: {run.error}." if run.error else "It starts in a moment."
+    if not any(info.gpus for info in fitting):
+        busy = [other.name for info in fitting for other in under_way.runs.get(info.host, [])]
+        return f"Busy with {', '.join(f'“{name}”' for name in busy) or 'another training'}."
+    if wanted == 1:
+        return "All GPUs are busy."
+    most = max(free.values())
+    return f"It waits for {wanted} free GPUs on one machine; {most} {'is' if most == 1 else 'are'} free now."
+
+
+def _free(info: WorkerInfo, under_way: workers.UnderWay) -> int:
+    """Count what is free on a worker: GPUs, or places where it has none."""
+    if info.gpus:
+        taken = under_way.gpus.get(info.host, {})
+        return sum(gpu.id not in taken for gpu in info.gpus)
+    places = info.slots - len(under_way.runs.get(info.host, []))
+    return info.largest if places > 0 else 0
 
 
 def _split(done: list[Image], config: TrainingConfig) -> tuple[list[VersionItem], list[str]]:

@@ -7,13 +7,13 @@ from core.domain.runs import Run
 from core.services import evaluation, training
 from core.services.home import Store
 from pages.components.results import figure, is_prepared, viewer_classes, viewer_epochs, viewer_image
-from pages.components.shell import empty_state, rerun_part, shown_errors
+from pages.components.shell import empty_state, part, rerun_part, shown_errors
 from pages.components.viewer import ViewerClass, viewer
 
 PHOTO, WANTED = "any_photo", "any_photo_wanted"
 
 
-@st.fragment
+@part
 def any_photo_view(store: Store, project: Project, run: Run) -> None:
     """Show any labelled photo of a project with any checkpoint of a run, predicted on demand."""
     if WANTED in st.session_state:

@@ -5,6 +5,15 @@ import streamlit as st
 from core.domain.runs import WorkState
 from core.services import evaluation, workers
 from core.services.home import Store
+from pages.components.shell import part
+from pages.components.words import plain
+
+TITLES = {
+    "import": "Import",
+    "sample": "Drawing the sample project",
+    "evaluate": "Evaluation",
+    "export": "Preparing a model for predictions",
+}
 
 
 def follow_job(store: Store, job_id: str, session_key: str, title: str) -> None:
@@ -18,7 +27,6 @@ def follow_job(store: Store, job_id: str, session_key: str, title: str) -> None:
         _draw_report(job, session_key)
         return
 
-    @st.fragment(run_every="1s")
     def progress() -> None:
         now = evaluation.job(store, job_id)
         if now.state.is_final:
@@ -26,17 +34,25 @@ def follow_job(store: Store, job_id: str, session_key: str, title: str) -> None:
         st.progress(now.progress, f"{title}… {now.message}")
         warn_without_worker(store)
 
-    progress()
+    part(progress, every="1s")()
 
 
-def warn_without_worker(store: Store) -> None:
-    """Say that nothing will happen while no worker is there, and how to start one."""
-    if not workers.is_running(store):
-        st.warning(
-            "No worker is running, so this waits. The app starts one by itself; by hand: "
-            "`python -m core worker`.",
-            icon=":material/hourglass_empty:",
-        )
+def warn_without_worker(store: Store, lane: str = "job") -> None:
+    """Say why nothing happens while no worker takes this lane's work on, and where to see to it.
+
+    Args:
+        lane: "run" or "job".
+    """
+    trouble = workers.trouble(store, lane)
+    if trouble:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(f":orange[:material/hourglass_empty:] {plain(trouble)} This waits.", width="stretch")
+            st.page_link("pages/workers.py", label="Workers", icon=":material/dns:")
+
+
+def job_title(kind: str) -> str:
+    """Say what a job does."""
+    return TITLES.get(kind, kind.capitalize())
 
 
 def _draw_report(job: evaluation.Job, session_key: str) -> None:

@@ -4,12 +4,12 @@ import streamlit as st
 
 from core.domain.images import Image
 from core.domain.labels import Category
-from core.domain.runs import Run
+from core.domain.runs import Job, Run
 from core.services import evaluation, projects
 from core.services.evaluation import EpochPicture
 from core.services.home import Store
 from pages.components.jobs import warn_without_worker
-from pages.components.shell import shown_errors
+from pages.components.shell import part, shown_errors
 from pages.components.viewer import ViewerClass, ViewerEpoch, ViewerImage
 
 
@@ -46,9 +46,12 @@ def is_prepared(store: Store, run: Run, epoch: int) -> bool:
     """Tell whether a checkpoint can predict here; if not, have it exported and say so meanwhile."""
     if evaluation.is_ready(store, run.id, epoch):
         return True
-    job = evaluation.prepare(store, run, epoch)
+    with shown_errors():
+        _wait_for(store, evaluation.prepare(store, run, epoch), epoch)
+    return False
 
-    @st.fragment(run_every="1s")
+
+def _wait_for(store: Store, job: Job, epoch: int) -> None:
     def waiting() -> None:
         now = evaluation.job(store, job.id)
         if not now.state.is_final:
@@ -59,8 +62,7 @@ def is_prepared(store: Store, run: Run, epoch: int) -> bool:
             evaluation.require_done(now)
             st.rerun()
 
-    waiting()
-    return False
+    part(waiting, every="1s")()
 
 
 def figure(value: float | None) -> str:

@@ -1,12 +1,15 @@
 """What every page stands in: the project everyone works on, errors as sentences, empty states."""
 
-from collections.abc import Generator
+import functools
+import itertools
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import ParamSpec
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from core.domain.errors import AppError
+from core.domain.errors import AppError, OutOfReach
 from core.domain.images import Project
 from core.domain.labels import Category
 from core.services import projects
@@ -14,6 +17,8 @@ from core.services.home import open_home
 
 PROJECT = "project"
 WANTED = "project_wanted"
+RETRY_EVERY = "5s"
+P = ParamSpec("P")
 
 
 def choose_project() -> None:
@@ -42,6 +47,21 @@ def current_project() -> Project:
 def open_project(project_id: str) -> None:
     """Make a project the chosen one, at the next run of the script."""
     st.session_state[WANTED] = project_id
+
+
+def part(draw: Callable[P, None], *, every: str | None = None) -> Callable[P, None]:
+    """Make a part of the page that is drawn again by itself (st.fragment), as calm as ``reachable``.
+
+    Args:
+        every: how often it is drawn again without being asked, such as "2s".
+    """
+
+    @functools.wraps(draw)
+    def calm(*args: P.args, **kwargs: P.kwargs) -> None:
+        with reachable():
+            draw(*args, **kwargs)
+
+    return st.fragment(calm, run_every=every)
 
 
 def rerun_part() -> None:
@@ -76,8 +96,43 @@ def shown_errors() -> Generator[None]:
     """Show an error that carries a sentence; all others stay visible as the bugs they are."""
     try:
         yield
+    except OutOfReach as error:
+        _draw_out_of_reach(error)
+        st.stop()
     except AppError as error:
         st.error(str(error), icon=":material/error:")
+
+
+@contextmanager
+def reachable() -> Generator[None]:
+    """While the database or the file store does not answer, say so and try the page again.
+
+    The script stops there, and not at its end, so that what the visitor has typed is kept.
+    """
+    try:
+        yield
+    except OutOfReach as error:
+        _draw_out_of_reach(error)
+        st.stop()
+
+
+def _draw_out_of_reach(error: OutOfReach) -> None:
+    what = "file store" if "file store" in str(error) else "database"
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            f":material/cloud_off: The {what} does not answer. Nothing is lost; this page tries again.",
+            width="stretch",
+        )
+        if st.button("Try again", icon=":material/refresh:"):
+            st.rerun()
+    drawn = itertools.count()
+
+    @st.fragment(run_every=RETRY_EVERY)
+    def try_again() -> None:
+        if next(drawn):
+            st.rerun()
+
+    try_again()
 
 
 def _from_address(everything: dict[str, str]) -> str | None:

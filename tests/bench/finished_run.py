@@ -10,14 +10,14 @@ from core.imaging.confusion import confusion_matrix
 from core.imaging.overlay import encode_grey_png
 from core.services import pictures, training
 from core.storage import images, lifecycle, processes, runs, tables
-from core.storage.lifecycle import RUNS
+from core.storage.lifecycle import RUNS, Room
 from core.storage.store import Store
 
 
 def finish_run(store: Store, project: Project, epochs: int) -> Run:
     """Write the rows and files that a worker leaves after a run on the project's labels."""
     run = training.start_run(store, project.id, TrainingConfig(epochs=epochs))
-    claim = lifecycle.claim(store, RUNS, "bench", slots=1)
+    claim = lifecycle.claim(store, RUNS, "bench", Room(1))
     assert claim is not None
     lifecycle.start(store, RUNS, claim, processes.this_process())
     valid = [images.get(store, item.image_id) for item in training.data_version(store, run).split("valid")]

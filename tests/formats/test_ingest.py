@@ -1,8 +1,10 @@
 """Taking a source into a project: whole images, once, with their labels."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import event
 
-from core.domain.errors import Cancelled, FormatError, NotFound, UnknownChoice
+from core.domain.errors import Cancelled, FormatError, NotFound, OutOfReach, UnknownChoice
 from core.domain.images import ImageFilter
 from core.domain.labels import Annotation, ImageState, PolygonOp, Source
 from core.formats import ingest, ready
@@ -338,3 +341,51 @@ def test_one_photo_is_added_once(project: Key) -> None:
 
     assert first == second
     assert (first.name, first.state) == ("from phone.jpg", ImageState.UNLABELLED)
+
+
+@pytest.fixture
+def lock(project: Key) -> Iterator[sqlite3.Connection]:
+    """Another writer's hold on the database, which nobody waits for inside of SQLite."""
+    store, _ = project
+
+    def stop_waiting(connection: Any, _record: Any) -> None:
+        connection.execute("pragma busy_timeout=0")
+
+    store.engine.dispose()
+    event.listen(store.engine, "connect", stop_waiting)
+    holder = sqlite3.connect(store.home / "maskwright.sqlite", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    yield holder
+    holder.close()
+
+
+def test_a_database_that_does_not_answer_is_waited_for(
+    project: Key, folder: Path, lock: sqlite3.Connection
+) -> None:
+    one_image_coco(folder / "train", [SQUARE])
+    heard: list[tuple[int, int]] = []
+
+    def on_progress(done: int, total: int) -> None:
+        heard.append((done, total))
+        if lock.in_transaction:
+            lock.rollback()
+
+    report = import_path(*project, folder, on_progress=on_progress)
+
+    assert heard[0] == (0, 1)  # while it waited
+    assert (heard[-1], report.images["train"], report.annotations["train"]) == ((1, 1), 1, 1)
+    assert listed(project)[0].annotation_count == 1
+
+
+def test_an_import_that_an_outage_ends_says_what_it_kept(
+    project: Key, folder: Path, lock: sqlite3.Connection
+) -> None:
+    one_image_coco(folder / "train", [SQUARE])
+
+    def lose_patience(done: int, total: int) -> None:
+        raise OutOfReach("The database does not answer now (locked). Try again later.")
+
+    with pytest.raises(OutOfReach, match=r"stopped after 0 of 1 photos.* does not answer now .* again"):
+        import_path(*project, folder, on_progress=lose_patience)
+
+    assert listed(project) == []

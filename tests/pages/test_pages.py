@@ -9,26 +9,22 @@ from core.domain.images import ImageFilter
 from core.domain.labels import ImageState
 from core.domain.runs import WorkState
 from core.services import projects, training
+from core.storage import runs
 from core.storage.store import Store
 from tests.builders import add_image, project_with, square
+from tests.pages.said import texts
 from tests.pages.trained import finish_run
 
-PAGES = ("home", "images", "label", "train", "curves", "review", "predict")
+PAGES = ("home", "images", "label", "train", "curves", "review", "predict", "workers")
 
 OpenPage = Callable[[str], AppTest]
-
-
-def texts(test: AppTest) -> str:
-    """Join what the page says."""
-    kinds = (test.title, test.markdown, test.caption, test.warning, test.error, test.info, test.subheader)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_opens_without_a_project(open_page: OpenPage, page: str) -> None:
     said = texts(open_page(page))
 
-    assert ("There is no project yet" in said) == (page != "home")
+    assert ("There is no project yet" in said) == (page not in ("home", "workers"))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -47,6 +43,7 @@ def test_every_page_opens_on_an_empty_project_and_says_what_comes_next(
         "curves": "No epoch yet",
         "review": "No epoch to look at yet",
         "predict": "No model yet",
+        "workers": "No worker is running",
     }
     assert expected[page] in texts(test)
 
@@ -177,3 +174,16 @@ def test_the_shown_epoch_becomes_the_champion(store: Store, open_page: OpenPage)
     chosen = evaluation.champion(store, project.id)
     assert chosen is not None
     assert (chosen.run_id, chosen.epoch) == (run.id, 2)
+
+
+def test_an_epoch_whose_checkpoint_was_not_kept_is_looked_at_but_not_promoted(
+    store: Store, open_page: OpenPage
+) -> None:
+    run = finish_run(store, project_with(store, "dent", "scratch"), epochs=2)
+    runs.give_up_checkpoints(store, run.id, [2])
+
+    test = open_page("review")
+
+    promote = next(button for button in test.button if button.label == "Make epoch 2 champion")
+    assert promote.disabled
+    assert "The checkpoint of epoch 2 was not kept" in texts(test) and "Kept: 1." in texts(test)

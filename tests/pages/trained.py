@@ -10,7 +10,7 @@ from core.imaging.confusion import confusion_matrix
 from core.imaging.overlay import encode_grey_png
 from core.services import pictures, training
 from core.storage import images, lifecycle, processes, runs, tables
-from core.storage.lifecycle import RUNS
+from core.storage.lifecycle import RUNS, Room
 from core.storage.store import Store
 from tests.builders import add_image, square
 
@@ -21,7 +21,7 @@ def finish_run(store: Store, project: Project, epochs: int) -> Run:
         split = "train" if seed < 4 else "valid"
         add_image(store, project, seed, square(1, 10 + seed), square(2, 50, 30, 15), split=split)
     run = training.start_run(store, project.id, TrainingConfig(epochs=epochs))
-    claim = lifecycle.claim(store, RUNS, "test", slots=1)
+    claim = lifecycle.claim(store, RUNS, "test", Room(1))
     assert claim is not None
     lifecycle.start(store, RUNS, claim, processes.this_process())
     for epoch in range(1, epochs + 1):

@@ -1,15 +1,24 @@
 """What a training may use, what it refuses, and that a refusal changes nothing."""
 
-import pytest
+import contextlib
+import sqlite3
+from dataclasses import replace
+from datetime import timedelta
 
-from core.domain.errors import FormatError, NotEnoughLabels, UnknownChoice
+import pytest
+import sqlalchemy as sa
+
+from core.domain.errors import FormatError, NotEnoughLabels, NotFound, UnknownChoice
+from core.domain.images import Image, Project
 from core.domain.labels import ImageState
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
 from core.services import training
-from core.storage import annotations, projects, versions
+from core.storage import annotations, lifecycle, processes, projects, runs, tables, versions
+from core.storage.lifecycle import RUNS, Room
 from core.storage.store import Store
 from tests.builders import add_image, project_with, square
+from tests.pages.trained import finish_run
 
 CONFIG = TrainingConfig()
 
@@ -209,3 +218,159 @@ def test_a_project_is_found_by_its_name_only(store: Store) -> None:
 
     with pytest.raises(Exception, match=r"There is no project “Bikes”\. There are: Cars\."):
         projects.by_name(store, "Bikes")
+
+
+def three_photos(store: Store, project: Project) -> list[Image]:
+    """Add two photos to train on and one to measure with, a dent on each."""
+    splits = ("train", "train", "valid")
+    return [add_image(store, project, seed, square(1), split=split) for seed, split in enumerate(splits)]
+
+
+def test_a_run_is_repeated_on_the_labels_it_was_trained_on(store: Store) -> None:
+    project = project_with(store, "dent", "rust")
+    image = three_photos(store, project)[0]
+    config = training.configure("fast", {"epochs": 3, "seed": 11})
+    original = training.start_run(store, project.id, config)
+    annotations.save(store, image.id, [square(2)], base_rev=1, state=ImageState.DONE)
+    on_new_labels = training.start_run(store, project.id, config)
+
+    again = training.repeat(store, original.id, {}, priority=4)
+    longer = training.repeat(store, original.id, {"epochs": "9"})
+
+    assert on_new_labels.data_version_id != original.data_version_id
+    assert (again.data_version_id, again.config) == (original.data_version_id, original.config)
+    assert (again.name, again.priority, again.state) == ("Fast 1 again", 4, WorkState.QUEUED)
+    assert (longer.config.epochs, longer.config.seed, longer.name) == (9, 11, "Fast 1 again 2")
+
+
+def test_a_repeated_run_cannot_choose_other_photos(store: Store) -> None:
+    project = project_with(store, "dent")
+    three_photos(store, project)
+    original = training.start_run(store, project.id, CONFIG)
+
+    with pytest.raises(FormatError, match="max_train_images would choose other photos"):
+        training.repeat(store, original.id, {"max_train_images": 2})
+    with pytest.raises(UnknownChoice, match="There is no setting “colour”"):
+        training.repeat(store, original.id, {"colour": "red"})
+
+    assert [run.id for run in training.list_runs(store)] == [original.id]
+
+
+def test_a_run_whose_labels_were_deleted_cannot_be_repeated(store: Store) -> None:
+    project = project_with(store, "dent")
+    three_photos(store, project)
+    original = training.start_run(store, project.id, CONFIG)
+    database = sqlite3.connect(str(store.engine.url.database))  # which checks no foreign keys
+    with contextlib.closing(database):
+        database.execute("delete from data_version")
+        database.commit()
+
+    with pytest.raises(NotFound, match=r"labels that “Fast 1” was trained on were deleted.*labels of now"):
+        training.repeat(store, original.id, {})
+
+    assert [run.id for run in training.list_runs(store)] == [original.id]
+
+
+def test_a_run_starts_from_a_kept_checkpoint_and_holds_its_whole_name(store: Store) -> None:
+    project = project_with(store, "dent", "scratch")
+    source = finish_run(store, project, epochs=2)
+
+    config = training.configure("fast", {"start_from": f"{source.id[-8:]}/1"})
+    run = training.start_run(store, project.id, config)
+
+    assert run.config.start_from == f"{source.id}/1"
+    assert not any(
+        "begin fresh" in warning for warning in training.collect(store, project.id, config).warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"start_from": "{run}"}, FormatError, "start_from must be RUN/EPOCH"),
+        ({"start_from": "{run}/best"}, FormatError, "start_from must be RUN/EPOCH"),
+        ({"start_from": "01a1fe59/1"}, NotFound, "There is no run “01a1fe59”"),
+        ({"start_from": "{run}/9"}, NotFound, "The run “Fast 1” has no epoch 9"),
+        ({"start_from": "{run}/1"}, NotFound, "The checkpoint of epoch 1 was not kept"),
+        ({"start_from": "{run}/2", "encoder": "resnet34"}, FormatError, "Weights fit the same network only"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_started_from_is_named(
+    store: Store, changes: dict[str, str], error: type[Exception], words: str
+) -> None:
+    project = project_with(store, "dent", "scratch")
+    source = finish_run(store, project, epochs=2)
+    runs.give_up_checkpoints(store, source.id, [1])
+    values = {key: value.format(run=source.id) for key, value in changes.items()}
+
+    with pytest.raises(error) as caught:
+        training.start_run(store, project.id, replace(CONFIG, **values))
+
+    assert words in str(caught.value)
+    assert [run.id for run in training.list_runs(store)] == [source.id]
+
+
+def test_classes_that_a_checkpoint_never_saw_are_named(store: Store) -> None:
+    project = project_with(store, "dent", "scratch", "rust")
+    source = finish_run(store, project, epochs=1)
+    add_image(store, project, 50, square(3), split="train")
+
+    warnings = training.collect(store, project.id, replace(CONFIG, start_from=f"{source.id}/1")).warnings
+
+    assert any(
+        "It never saw “rust”, so the outputs of all 3 classes begin fresh" in warning
+        and "epoch 1 of “Fast 1”" in warning
+        for warning in warnings
+    )
+
+
+def test_a_waiting_run_can_be_put_first(store: Store) -> None:
+    project = project_with(store, "dent")
+    three_photos(store, project)
+    first, second, urgent = (
+        training.start_run(store, project.id, CONFIG, priority=priority) for priority in (0, 0, 3)
+    )
+    assert [waiting.run.id for waiting in training.queue(store)] == [urgent.id, first.id, second.id]
+
+    assert training.prioritise(store, second.id)
+
+    assert [waiting.run.id for waiting in training.queue(store)] == [second.id, urgent.id, first.id]
+    training.cancel(store, second.id)
+    assert not training.prioritise(store, second.id)
+
+
+def test_the_log_of_a_run_on_another_machine_is_read_from_the_blob_store(store: Store) -> None:
+    project = project_with(store, "dent")
+    three_photos(store, project)
+    run = training.start_run(store, project.id, CONFIG)
+    assert training.log_tail(store, run.id) == ""
+    here = store.home / "logs" / f"{run.id}.log"
+    here.parent.mkdir(exist_ok=True)
+    here.write_text("a former attempt here")
+    assert training.log_tail(store, run.id) == "a former attempt here"
+
+    claim = lifecycle.claim(store, RUNS, "elsewhere", Room(1))
+    assert claim is not None
+    store.blobs.put(f"runs/{run.id}/log.txt", b"x" * 30_000 + "the end: naïve".encode())
+
+    text = training.log_tail(store, run.id)
+    assert text.endswith("the end: naïve") and len(text) <= training.LOG_TAIL_BYTES
+    lifecycle.start(store, RUNS, claim, processes.this_process())  # notes this machine as where it computes
+    assert training.log_tail(store, run.id) == "a former attempt here"
+
+
+def test_silence_is_measured_while_a_run_is_running_only(store: Store) -> None:
+    project = project_with(store, "dent")
+    three_photos(store, project)
+    run = training.start_run(store, project.id, CONFIG)
+    assert training.seconds_silent(store, run) is None
+    claim = lifecycle.claim(store, RUNS, "elsewhere", Room(1))
+    assert claim is not None
+    lifecycle.start(store, RUNS, claim, processes.this_process())
+    long_ago = tables.now() - timedelta(seconds=20)
+    with store.write() as connection:
+        connection.execute(sa.update(tables.run).values(heartbeat_at=long_ago))
+
+    silent = training.seconds_silent(store, runs.get(store, run.id))
+
+    assert silent is not None and silent >= 20

@@ -1,0 +1,207 @@
+"""The settings of a new run: from a preset, or filled with those of another run."""
+
+from dataclasses import asdict, replace
+from typing import Literal, TypedDict
+
+import streamlit as st
+
+from core.domain.errors import FormatError, NotFound
+from core.domain.runs import Epoch, Run
+from core.domain.training import TrainingConfig, retention
+from core.services import checkpoints, evaluation, training, workers
+from core.services.home import Store
+from pages.components.results import figure
+from pages.components.shell import shown_errors
+from pages.components.words import plain, size
+
+FILLED = "train_filled"  # (run id, epoch to start from or 0) whose settings are filled in
+ROUND = "train_round"  # counts the fillings: new widgets take new defaults
+SIZES = (128, 192, 256, 320, 384, 448, 512)
+KEEPS = {"all": "All", "best": "The best and the last", "every": "Every n-th, the best and the last"}
+DRAWN = (
+    "preset", "epochs", "size", "batch_size", "decoder_learning_rate", "augment", "seed", "devices",
+    "deterministic", "keep", "start_from",
+)  # fmt: skip
+
+Changes = dict[str, str | int | float | bool]
+
+
+def fill_from(run: Run, *, epoch: int = 0) -> None:
+    """Fill the settings with a run's at the next run of the script; with ``epoch`` start from its weights."""
+    st.session_state[FILLED] = (run.id, epoch)
+    st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
+
+
+def choose_config(store: Store, project_id: str) -> TrainingConfig | None:
+    """Draw the recipe and its settings; None while a setting is wrong."""
+    with shown_errors():
+        base, suffix = _choose_base(store)
+        changes: Changes = {
+            "epochs": st.number_input("Epochs", 1, 10_000, base.epochs, **lasting(f"epochs_{suffix}"))
+        }
+        changes["start_from"] = _choose_start(store, project_id, base, suffix)
+        with st.expander("More settings", icon=":material/tune:", key="more_settings"):
+            changes |= _choose_more(store, base, suffix)
+            config = training.reconfigure(base, changes)
+            _draw_budget(store, config)
+        return config
+    return None
+
+
+class Lasting(TypedDict):
+    """What makes a widget keep its value while it is not drawn: on other pages, and in an outage."""
+
+    key: str
+    persist_state: Literal["session"]
+
+
+def lasting(key: str) -> Lasting:
+    """Give a widget's key, and have its value kept."""
+    return {"key": key, "persist_state": "session"}
+
+
+def _choose_base(store: Store) -> tuple[TrainingConfig, str]:
+    """Give the settings to begin with, and what tells their widgets from those of others."""
+    presets = training.presets()
+    fill = st.session_state.get(ROUND, 0)
+    run_id, epoch = st.session_state.get(FILLED, ("", 0))
+    if run_id:
+        run = training.get_run(store, run_id)
+        base = replace(run.config, start_from=f"{run.id}/{epoch}") if epoch else run.config
+        _draw_filled(run, epoch, base)
+        return base, f"{fill}"
+    name = st.selectbox(
+        "Preset", list(presets), format_func=lambda n: presets[n].title, **lasting("train_preset")
+    )
+    st.caption(presets[name].description)
+    return presets[name].config, f"{name}_{fill}"
+
+
+def _draw_filled(run: Run, epoch: int, base: TrainingConfig) -> None:
+    start = f", starting from its epoch {epoch}" if epoch else ""
+    usual = asdict(training.presets()[base.preset].config)
+    others = [f"{k} {v}" for k, v in asdict(base).items() if k not in DRAWN and v != usual[k]]
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        also = f"  \n:small[Also as there: {', '.join(others)}]" if others else ""
+        text = f"Settings of **{plain(run.name)}**{start}; the data is as it is now.{also}"
+        st.markdown(f":material/content_copy: {text}", width="stretch")
+        if st.button("Back to presets", type="tertiary", icon=":material/close:"):
+            del st.session_state[FILLED]
+            st.session_state[ROUND] += 1
+            st.rerun()
+
+
+def _choose_start(store: Store, project_id: str, base: TrainingConfig, suffix: str) -> str:
+    """Let the visitor choose where the weights come from: "" for the encoder's own, or RUN/EPOCH."""
+    runs = {run.id: run for run in checkpoints.startable_runs(store, base) if run.project_id == project_id}
+    start = _wanted_start(store, base)
+    if start:
+        runs.setdefault(start[0].id, start[0])
+    if not runs:
+        return ""
+    plainly = "Random weights" if base.encoder_weights == "none" else "ImageNet weights"
+    options = ["", *runs]
+    row = st.container(horizontal=True)
+    chosen = row.selectbox(
+        "Start from", options, options.index(start[0].id) if start else 0,
+        format_func=lambda run_id: runs[run_id].name if run_id else plainly,
+        **lasting(f"start_{project_id}_{suffix}"),
+        help="A checkpoint makes this run a fine-tuning of that one.",
+    )  # fmt: skip
+    if not chosen:
+        return ""
+    kept = {epoch.epoch: epoch for epoch in checkpoints.kept_epochs(store, chosen)}
+    best = evaluation.best_epoch(list(kept.values()))
+    wanted = start[1] if start and start[0].id == chosen else best.epoch if best else max(kept)
+    epoch = row.selectbox(
+        "Epoch", list(kept), list(kept).index(wanted), **lasting(f"start_epoch_{chosen}_{suffix}"),
+        format_func=lambda number: _epoch_title(kept[number], best), width=170,
+    )  # fmt: skip
+    return f"{chosen}/{epoch}"
+
+
+def _wanted_start(store: Store, base: TrainingConfig) -> tuple[Run, int] | None:
+    """Give the checkpoint that the filled-in settings start from, as long as it is there."""
+    try:
+        return checkpoints.start_point(store, base)
+    except (NotFound, FormatError) as error:
+        st.warning(f"{error} Choose another one to start from.", icon=":material/warning:")
+        return None
+
+
+def _epoch_title(epoch: Epoch, best: Epoch | None) -> str:
+    star = ", best" if best and best.epoch == epoch.epoch else ""
+    return f"{epoch.epoch} (mIoU {figure(epoch.metrics.get(evaluation.METRIC))}{star})"
+
+
+def _choose_more(store: Store, base: TrainingConfig, suffix: str) -> Changes:
+    changes: Changes = {}
+    changes["size"] = st.select_slider(
+        "Image size in pixels", sorted({*SIZES, base.size}), base.size, **lasting(f"size_{suffix}"),
+        help="Photos are shrunk to this for the network. Larger finds thinner damage and takes longer.",
+    )  # fmt: skip
+    left, right = st.columns(2)
+    changes["batch_size"] = left.number_input(
+        "Batch size", 2, 1024, base.batch_size, **lasting(f"batch_{suffix}")
+    )
+    changes["decoder_learning_rate"] = right.number_input(
+        "Peak learning rate",
+        1e-9,
+        1.0,
+        base.decoder_learning_rate,
+        format="%.5f",
+        **lasting(f"rate_{suffix}"),
+    )
+    changes["seed"] = left.number_input("Seed", 0, 2**31 - 1, base.seed, **lasting(f"seed_{suffix}"))
+    most = max(workers.most_devices(store), base.devices)
+    if most > 1:
+        changes["devices"] = right.number_input(
+            "GPUs", 1, most, base.devices, **lasting(f"devices_{suffix}"),
+            help="Of one machine; they share each batch.",
+        )  # fmt: skip
+    changes["augment"] = st.toggle(
+        "Augment", base.augment, **lasting(f"augment_{suffix}"),
+        help="Flips, turns, zooms and light changes, anew each epoch.",
+    )  # fmt: skip
+    changes["deterministic"] = st.toggle(
+        "Deterministic", base.deterministic, **lasting(f"deterministic_{suffix}"),
+        help="The same weights to the last bit each time; slower on a GPU.",
+    )  # fmt: skip
+    changes["keep"] = _choose_keep(base, suffix)
+    return changes
+
+
+def _choose_keep(base: TrainingConfig, suffix: str) -> str:
+    kind, _, _ = base.keep.partition(":")
+    now = retention(base.keep)
+    row = st.container(horizontal=True)
+    kinds = list(KEEPS)
+    chosen = row.selectbox(
+        "Checkpoints to keep", kinds, kinds.index(kind), format_func=KEEPS.__getitem__,
+        **lasting(f"keep_{suffix}"),
+        help="Curves and validation pictures of all epochs stay, whatever is kept.",
+    )  # fmt: skip
+    if chosen == "all":
+        return "all"
+    default = now.best if chosen == "best" and kind == "best" else now.every if kind == chosen else 3
+    title = "How many of the best" if chosen == "best" else "n"
+    number = row.number_input(title, 1, 10_000, default, width=130, **lasting(f"keep_{chosen}_{suffix}"))
+    return f"{chosen}:{number}"
+
+
+def _draw_budget(store: Store, config: TrainingConfig) -> None:
+    """Say what the run's checkpoints will take, and what is there."""
+    budget = checkpoints.budget(store, config)
+    count = "1 checkpoint" if budget.most == 1 else f"{budget.most} checkpoints"
+    if budget.each_bytes is None or budget.total_bytes is None:
+        text = f"Keeps up to {count}; what one takes is known after the first epoch with this network."
+    else:
+        text = f"Keeps up to {count} of {size(budget.each_bytes)}: {size(budget.total_bytes)}."
+    if budget.kept_bytes:
+        text += f" All runs keep {size(budget.kept_bytes)} so far."
+    if budget.free_bytes is not None:
+        text += f" {size(budget.free_bytes)} are free on the disk."
+    if budget.is_tight:
+        st.warning(f"{text} Keep fewer, or free some space.", icon=":material/hard_drive:")
+    else:
+        st.caption(text)
