@@ -18,13 +18,15 @@ logger = logging.getLogger(__name__)
 async def lifespan(_app: Any) -> AsyncGenerator[None]:
     """Start the embedded worker with the server and end it with it; runs under way go on.
 
-    MASKWRIGHT_EMBEDDED_WORKER=0 leaves it out, for a server whose workers run elsewhere.
+    MASKWRIGHT_EMBEDDED_WORKER says what it serves: 1 (or nothing said) all, "job" no trainings, for a
+    server whose trainings run elsewhere, 0 that there is none.
     """
     store = await to_thread.run_sync(open_home)
-    if os.environ.get("MASKWRIGHT_EMBEDDED_WORKER", "1") == "0":
+    lanes = workers.embedded_lanes(os.environ.get("MASKWRIGHT_EMBEDDED_WORKER", "1"))
+    if not lanes:
         yield
         return
-    process = await to_thread.run_sync(lambda: workers.start(store, embedded=True))
+    process = await to_thread.run_sync(lambda: workers.start(store, embedded=True, lanes=lanes))
     logger.info("worker process %d started", process.pid)
     try:
         yield

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from core.domain.errors import AppError
+from core.domain.errors import AppError, FormatError
 from core.domain.runs import Job, Run, WorkerInfo
 from core.domain.version import VERSION
 from core.services.home import Store
@@ -50,7 +50,7 @@ class Worker:
 
     def serves(self, lane: str) -> bool:
         """Tell whether it takes work of this lane ("run" or "job") on now."""
-        return self.is_here and self.is_current and not self.info.note and lane in self.info.lanes
+        return self.is_here and not self.info.note and lane in self.info.lanes
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def nobody_serves(seen: Sequence[Worker], lane: str) -> str:
     if not meant:
         others = "trainings only, no jobs" if lane == "job" else "jobs only, no trainings"
         return f"The workers that are here carry out {others}."
-    older = next((worker.info for worker in meant if not worker.is_current), None)
+    older = next((worker.info for worker in meant if not worker.is_current and worker.info.note), None)
     if older:
         return f"The worker on {older.host} has version {older.version}. Restart it with version {VERSION}."
     return meant[0].info.note
@@ -158,11 +158,16 @@ def is_running(store: Store) -> bool:
     return False
 
 
-def start(store: Store, *, embedded: bool = False) -> subprocess.Popen[bytes]:
-    """Start a worker process; an embedded one waits quietly for the lock instead of refusing."""
+def start(store: Store, *, embedded: bool = False, lanes: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Start a worker process; an embedded one waits quietly for the lock instead of refusing.
+
+    Args:
+        lanes: which of "run" and "job" it serves; () is both.
+    """
     log = store.home / "logs" / "worker.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "core", "worker", *(["--embedded"] if embedded else [])]
+    command += [word for lane in lanes for word in ("--lane", lane)]
     with log.open("ab") as file:
         return subprocess.Popen(
             command,
@@ -173,6 +178,18 @@ def start(store: Store, *, embedded: bool = False) -> subprocess.Popen[bytes]:
             stderr=file,
             start_new_session=True,
         )
+
+
+def embedded_lanes(setting: str) -> tuple[str, ...]:
+    """Read which lanes the app's own worker serves: "1" all, "job" or "run" one of them, "0" none.
+
+    Raises:
+        FormatError: it is none of these.
+    """
+    known: dict[str, tuple[str, ...]] = {"1": ("run", "job"), "0": (), "job": ("job",), "run": ("run",)}
+    if setting not in known:
+        raise FormatError(f"MASKWRIGHT_EMBEDDED_WORKER must be 1, 0, job or run, not “{setting}”.")
+    return known[setting]
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

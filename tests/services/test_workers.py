@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.domain.errors import FormatError
 from core.domain.images import Project
 from core.domain.runs import Run, WorkerInfo
 from core.domain.training import TrainingConfig
@@ -91,7 +92,7 @@ def test_workers_that_are_here_come_first_and_a_silent_one_is_away(store: Store)
             "The workers that are here carry out trainings only, no jobs.",
         ),
         (
-            worker_report("desk", version="0.0.9"),
+            worker_report("desk", version="0.0.9", note="Another version."),
             "run",
             f"The worker on desk has version 0.0.9. Restart it with version {VERSION}.",
         ),
@@ -183,7 +184,7 @@ def test_gpus_are_offered_by_workers_that_are_here_alone(store: Store) -> None:
     assert workers.most_devices(store) == 1
 
     reported.report(store, worker_report("box", gpus=4))
-    reported.report(store, worker_report("older", gpus=8, version="0.0.9"))
+    reported.report(store, worker_report("older", gpus=8, version="0.0.9", note="Another version."))
     assert workers.most_devices(store) == 4
 
     last_seen(store, "box", 60)
@@ -246,3 +247,15 @@ def test_who_waits_starts_no_worker_where_another_machine_serves(store: Store) -
 
     assert last == 2
     assert not (store.home / "logs" / "worker.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "lanes"), [("1", ("run", "job")), ("0", ()), ("job", ("job",)), ("run", ("run",))]
+)
+def test_the_app_s_own_worker_serves_what_is_set(setting: str, lanes: tuple[str, ...]) -> None:
+    assert workers.embedded_lanes(setting) == lanes
+
+
+def test_a_lane_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(FormatError, match="must be 1, 0, job or run, not “train”"):
+        workers.embedded_lanes("train")
