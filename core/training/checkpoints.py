@@ -66,7 +66,7 @@ def save_checkpoint(path: Path, learner: Learner, epoch: int, meta: Mapping[str,
         "optimizer": learner.optimizer.state_dict(),
     }
     with replacing(path) as beside:
-        torch.save(state, beside)
+        _write(state, beside)
     document["sha256"] = _sha256(path)
     with replacing(path.with_suffix(".json")) as beside:
         beside.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
@@ -155,6 +155,17 @@ def replacing(path: Path) -> Generator[Path]:
         raise StorageError(f"{path.name} could not be saved: {error}. Is the disk full?") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    """Save with torch, whose own complaint about the file it closes hides what the disk said before."""
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def _ids(card: ModelCard) -> list[int]:

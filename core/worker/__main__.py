@@ -3,7 +3,7 @@
 torchrun starts several of it for a run on several devices; the first writes, the others follow.
 
 Exit codes: 0 a verdict is written, 1 it failed, 3 another attempt owns the work, 75 the database or the
-file store is out of reach, 143 after SIGTERM.
+file store is out of reach or of another version, 143 after SIGTERM.
 """
 
 import argparse

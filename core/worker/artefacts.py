@@ -1,6 +1,7 @@
 """The files of a run: where they lie, and the pictures of what it made of each photo."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,15 @@ class PredictionFiles:
     """Writes what a checkpoint made of each photo while the next ones are computed.
 
     Grey PNGs at display size (long side at most 1024 px): class indices, and the confidence.
+
+    Args:
+        check: called while a store that is out of reach is waited for; what it raises ends the wait.
     """
 
-    def __init__(self, blobs: Blobs, executor: Executor, folder: str) -> None:
-        self._blobs, self._executor, self._folder = blobs, executor, folder
+    def __init__(
+        self, blobs: Blobs, executor: Executor, folder: str, check: Callable[[], None] | None = None
+    ) -> None:
+        self._blobs, self._executor, self._folder, self._check = blobs, executor, folder, check
         self._waiting: deque[Future[None]] = deque()
         self._records: list[ImageRecord] = []
 
@@ -87,4 +93,4 @@ class PredictionFiles:
         return self._records
 
     def _write(self, key: str, pixels: NDArray[np.uint8]) -> None:
-        patiently(lambda: self._blobs.put(key, encode_grey_png(pixels)))
+        patiently(lambda: self._blobs.put(key, encode_grey_png(pixels)), check=self._check)

@@ -55,6 +55,8 @@ class LocalLauncher:
         claim = work.claim
         log = self.store.home / "logs" / f"{claim.work_id}.log"
         environment = child_environment(self.store, self._visible(work))
+        if work.devices > 1:
+            environment.setdefault("OMP_NUM_THREADS", "1")  # each process sets its own; torchrun warns
         try:
             child = spawn(command(self.lane.name, work), log, environment)
         except OSError as error:

@@ -54,6 +54,7 @@ def train(store: Store, claim: Claim, sign: Sign) -> dict[str, Any]:
     version = patiently(lambda: versions.get(store, run.data_version_id), check=sign.check)
     attempt = Attempt(store, claim, run, version, sign)
     config = run.config
+    _quieten_lightning()
     threads = config.threads or Settings().threads
     prepare_process(threads, processes=config.devices, is_deterministic=config.deterministic)
     team = open_team(config)
@@ -81,6 +82,12 @@ def _train(attempt: Attempt, team: Team, on_kept: OnKept | None = None) -> None:
         patiently(lambda: _set_up(attempt), check=attempt.sign.check)
     data = team.leader_first(lambda: patiently(lambda: _prepare(attempt), check=attempt.sign.check))
     _train_epochs(attempt, _learner(attempt, team, data), on_kept)
+
+
+def _quieten_lightning() -> None:
+    """Leave out what it says of each process; its import has set these levels."""
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _set_up(attempt: Attempt) -> None:
