@@ -42,6 +42,10 @@ class OutOfReach(StorageError):
     """The database or the blob store does not answer now; the same call may do later."""
 
 
+class OtherVersion(StorageError):
+    """The database belongs to another version of the program."""
+
+
 class TrainingDiverged(AppError):
     """The loss is not a number any more."""
 

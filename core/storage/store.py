@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DatabaseError
 
-from core.domain.errors import StorageError
+from core.domain.errors import OtherVersion, StorageError
 from core.storage.blobs import Blobs
 from core.storage.engine import open_engine, spoken_errors
 from core.storage.settings import Settings
@@ -80,7 +80,8 @@ def open_store(settings: Settings | None = None, *, migrate: bool = True) -> Sto
     Raises:
         FormatError: a setting is not what it should be.
         OutOfReach: the database does not answer now.
-        StorageError: the home folder or the database cannot be used, or is of another version.
+        OtherVersion: the database is, and is not to be brought up to date.
+        StorageError: the home folder or the database cannot be used.
     """
     settings = settings or Settings()
     store = _opened(
@@ -92,7 +93,7 @@ def open_store(settings: Settings | None = None, *, migrate: bool = True) -> Sto
     if migrate:
         _upgrade(store.engine)
     elif not store.is_current():
-        raise StorageError(
+        raise OtherVersion(
             "The database belongs to another version of Maskwright. Restart the app and its workers."
         )
     return store

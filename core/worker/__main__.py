@@ -3,7 +3,7 @@
 torchrun starts several of it for a run on several devices; the first writes, the others follow.
 
 Exit codes: 0 a verdict is written, 1 it failed, 3 another attempt owns the work, 75 the database or the
-file store is out of reach or of another version, 143 after SIGTERM.
+file store is out of reach, 76 the database is of another version, 143 after SIGTERM.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.domain.errors import AppError, Cancelled, Fenced, OutOfReach, PeerLost, StorageError
+from core.domain.errors import AppError, Cancelled, Fenced, OtherVersion, OutOfReach, PeerLost, StorageError
 from core.storage import lifecycle
 from core.storage.lifecycle import Claim
 from core.storage.patience import patiently
@@ -29,11 +29,13 @@ from core.worker import ranks
 from core.worker.heartbeat import (
     BEAT_SECONDS,
     EXIT_FENCED,
+    EXIT_OTHER_VERSION,
     EXIT_OUT_OF_REACH,
     Heartbeat,
     Sign,
     Silence,
 )
+from core.worker.logs import LogCopy
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,8 @@ def main() -> int:
         return EXIT_OUT_OF_REACH
     except AppError as error:
         os.write(starter, f"{error}\n".encode())
+        if isinstance(error, OtherVersion):  # it was upgraded since this was claimed
+            return EXIT_OTHER_VERSION
         raise
     claim = Claim(arguments.id, arguments.attempt)
     return follow(store, claim) if ranks.rank() else carry_out(store, arguments.kind, claim)
@@ -75,10 +79,17 @@ def main() -> int:
 
 def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BEAT_SECONDS) -> int:
     """Own the row, do the work with a heartbeat, write the verdict; give the exit code."""
-    table = TABLES[kind]
     logger.info("%s %s, attempt %d", kind, claim.work_id, claim.attempt)
+    with contextlib.ExitStack() as last:
+        return _carry_out(store, kind, claim, beat_seconds, last)
+
+
+def _carry_out(store: Store, kind: str, claim: Claim, beat_seconds: float, last: contextlib.ExitStack) -> int:
+    table = TABLES[kind]
     try:
         lifecycle.start(store, table, claim, ranks.leader())
+        if kind == "run":  # its copy is to hold the verdict, too
+            last.enter_context(LogCopy(store, claim.work_id))
         with Heartbeat(store, table, claim, beat_seconds=beat_seconds) as heartbeat:
             values = _work(kind)(store, claim, heartbeat)
             patiently(lambda: lifecycle.succeed(store, table, claim, values), check=heartbeat.check)
@@ -89,7 +100,7 @@ def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BE
         return EXIT_FENCED
     except Cancelled:
         logger.info("cancelled")
-        return 0 if lifecycle.stopped(store, table, claim) else EXIT_FENCED
+        return 0 if patiently(lambda: lifecycle.stopped(store, table, claim)) else EXIT_FENCED
     except Terminated:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         others = "one of its processes was lost, or " if ranks.is_one_of_several() else ""
@@ -103,7 +114,9 @@ def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BE
         return _interrupted(store, table, claim, str(error), EXIT_OUT_OF_REACH)
     except Exception as error:
         logger.exception("failed")
-        return EXIT_FAILED if lifecycle.fail(store, table, claim, _sentence(error)) else EXIT_FENCED
+        sentence = _sentence(error)
+        is_ours = patiently(lambda: lifecycle.fail(store, table, claim, sentence))
+        return EXIT_FAILED if is_ours else EXIT_FENCED
 
 
 def follow(store: Store, claim: Claim) -> int:

@@ -27,6 +27,7 @@ STALLED_AFTER_SECONDS = 1800.0  # without a single batch; an export and a slow u
 LEAVE_SECONDS = 60.0  # for the batch under way, before the thread ends the process itself
 EXIT_FENCED = 3
 EXIT_OUT_OF_REACH = 75  # EX_TEMPFAIL of sysexits.h: the same may work later
+EXIT_OTHER_VERSION = 76  # EX_PROTOCOL: another program has to carry it out
 
 
 class Sign(Protocol):

@@ -125,8 +125,15 @@ def prune(attempt: Attempt) -> None:
     logger.info("gave up the checkpoints of epochs %s", given_up)
 
 
+def clear_up(attempt: Attempt) -> None:
+    """Finish what killed attempts began: give up what is not kept, and delete what no row points at."""
+    if attempt.number > 1:
+        prune(attempt)
+        delete_unreferenced(attempt)
+
+
 def delete_unreferenced(attempt: Attempt) -> None:
-    """Delete what killed attempts left behind: files of epochs that no row points at."""
+    """Delete the files of earlier attempts' epochs that no row points at."""
     store, run = attempt.store, attempt.run
     folder = f"{run_folder(run.id)}/"
     known = {(epoch.epoch, epoch.attempt): epoch for epoch in runs.epochs(store, run.id)}

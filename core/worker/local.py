@@ -13,7 +13,7 @@ from core.storage import lifecycle, processes, reservations
 from core.storage.lifecycle import Claim, OwnedWork, Room
 from core.storage.settings import Settings
 from core.storage.store import Store
-from core.worker.heartbeat import EXIT_FENCED, EXIT_OUT_OF_REACH
+from core.worker.heartbeat import EXIT_FENCED, EXIT_OTHER_VERSION, EXIT_OUT_OF_REACH
 from core.worker.launching import Lane, Offer, Patience, child_environment, command
 from core.worker.machine import find_gpus
 from core.worker.processes import send_signal, spawn
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 SLOW_ANSWER_SECONDS = 5.0
 REST_SECONDS = 300.0
 SIGNAL_EXITS = range(128, 160)  # how shells and containers report a death by signal
+NO_VERDICTS = (0, EXIT_FENCED, EXIT_OUT_OF_REACH, EXIT_OTHER_VERSION)
 
 
 @dataclass
@@ -152,7 +153,7 @@ def classify_exit(store: Store, table: sa.Table, work: OwnedWork, code: int) -> 
     1 whatever became of its ranks; one that failed by itself has written so.
     """
     is_signal = code < 0 or code in SIGNAL_EXITS
-    if work.cancel_requested or is_signal or work.devices > 1 or code in (0, EXIT_FENCED, EXIT_OUT_OF_REACH):
+    if work.cancel_requested or is_signal or work.devices > 1 or code in NO_VERDICTS:
         lifecycle.declare_lost(store, table, work, _reason(code))
     else:
         lifecycle.fail(store, table, work.claim, f"It stopped with exit code {code}: see the log.")
@@ -164,4 +165,6 @@ def _reason(code: int) -> str:
         return "its process was killed; perhaps the memory ran out"
     if code == EXIT_OUT_OF_REACH:
         return "the database or the file store was out of reach"
+    if code == EXIT_OTHER_VERSION:
+        return "the database is of another version than the program that was to carry it out"
     return f"its process was stopped (signal {number})" if number > 0 else "its process left without a result"

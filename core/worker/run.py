@@ -35,8 +35,7 @@ from core.worker.export import export_epoch, find_epoch
 from core.worker.forecast import Forecast, progress_json
 from core.worker.frozen import freeze
 from core.worker.heartbeat import Sign
-from core.worker.keeping import METRIC, Keeper, OnKept, Records, delete_unreferenced
-from core.worker.logs import LogCopy
+from core.worker.keeping import METRIC, Keeper, OnKept, Records, clear_up
 from core.worker.trackers import open_trackers
 
 logger = logging.getLogger(__name__)
@@ -63,9 +62,9 @@ def train(store: Store, claim: Claim, sign: Sign) -> dict[str, Any]:
         _train(attempt, team)
         return {}
     with ExitStack() as stack:
-        stack.enter_context(LogCopy(store, run.id))
         if team.size > 1:
             patiently(lambda: reservations.record_ranks(store, claim, ranks), check=sign.check)
+        patiently(lambda: clear_up(attempt), check=sign.check)
         trackers = patiently(lambda: open_trackers(store, run, version, claim.attempt), check=sign.check)
         _train(attempt, team, stack.enter_context(trackers).epoch)
         patiently(lambda: _export(attempt), check=sign.check)
@@ -79,7 +78,8 @@ def _train(attempt: Attempt, team: Team, on_kept: OnKept | None = None) -> None:
         return
     attempt.report("preparing", epoch=run.epochs_done)
     if team.is_leader:
-        patiently(lambda: _set_up(attempt), check=attempt.sign.check)
+        papers = (attempt.store, run, attempt.version, attempt.number)
+        patiently(lambda: freeze(*papers), check=attempt.sign.check)
     data = team.leader_first(lambda: patiently(lambda: _prepare(attempt), check=attempt.sign.check))
     _train_epochs(attempt, _learner(attempt, team, data), on_kept)
 
@@ -88,12 +88,6 @@ def _quieten_lightning() -> None:
     """Leave out what it says of each process; its import has set these levels."""
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _set_up(attempt: Attempt) -> None:
-    freeze(attempt.store, attempt.run, attempt.version, attempt.number)
-    if attempt.number > 1:
-        delete_unreferenced(attempt)
 
 
 def _prepare(attempt: Attempt) -> TrainingData:
@@ -124,7 +118,8 @@ def _start(attempt: Attempt) -> Path | None:
     run_id, _, epoch = attempt.run.config.start_from.partition("/")
     if not run_id:
         return None
-    return patiently(lambda: _checkpoint(attempt.store, find_epoch(attempt.store, run_id, int(epoch))))
+    store, number = attempt.store, int(epoch)
+    return patiently(lambda: _checkpoint(store, find_epoch(store, run_id, number)), check=attempt.sign.check)
 
 
 def _resumed(attempt: Attempt, learner: Learner) -> Learner:
@@ -167,12 +162,14 @@ def _train_epochs(attempt: Attempt, learner: Learner, on_kept: OnKept | None) ->
 
     with ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(2))
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)  # pictures of an epoch broken off
         keeper = stack.enter_context(Keeper(attempt, on_kept)) if on_kept else None
         files: dict[int, PredictionFiles] = {}
 
         def files_of(epoch: int) -> PredictionFiles:
             folder = predictions_folder(attempt.run.id, epoch, attempt.number)
-            return files.setdefault(epoch, PredictionFiles(attempt.store.blobs, executor, folder))
+            written = PredictionFiles(attempt.store.blobs, executor, folder, attempt.sign.check)
+            return files.setdefault(epoch, written)
 
         def on_image(epoch: int, result: ImageResult) -> None:
             files_of(epoch).add(result)
@@ -197,7 +194,10 @@ def _forecast(learner: Learner) -> Forecast:
 
 
 def _export(attempt: Attempt) -> None:
-    """Export the best and the last epoch, where an earlier attempt did not."""
+    """Export the best and the last epoch, where an earlier attempt did not.
+
+    One that was damaged since is left out: whoever chooses it is told, and all others can be used.
+    """
     epochs: Sequence[Epoch] = [e for e in runs.epochs(attempt.store, attempt.run.id) if e.checkpoint]
     if not epochs:
         raise NotFound("The epochs of this run were deleted.")
@@ -205,4 +205,7 @@ def _export(attempt: Attempt) -> None:
     best = max(measured, key=lambda e: (e.metrics[METRIC] or 0.0, -e.epoch), default=epochs[-1])
     for epoch in {e.epoch: e for e in (best, epochs[-1])}.values():
         attempt.report("exporting", epoch=epoch.epoch)
-        export_epoch(attempt.store, epoch)
+        try:
+            export_epoch(attempt.store, epoch)
+        except (FormatError, NotFound) as error:
+            logger.warning("epoch %d cannot be exported: %s", epoch.epoch, error)

@@ -11,6 +11,7 @@ BENCHMARKS = {
     "polygon": "tests.bench.polygon",
     "epoch-step": "tests.bench.epoch_step",
     "train": "tests.bench.train_share",
+    "dispatch": "tests.bench.dispatch",
     "predict": "tests.bench.predict_time",
     "memory": "tests.bench.memory",
 }
