@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import zlib
@@ -201,8 +202,8 @@ def _training_row(
 
 def _fill(building: Path, source: CacheSource, items: Sequence[VersionItem], on_progress: OnProgress) -> None:
     size, count = source.size, len(items)
-    images = np.lib.format.open_memmap(building / "images.npy", "w+", np.uint8, (count, size, size, 3))
-    labels = np.lib.format.open_memmap(building / "labels.npy", "w+", np.uint8, (count, size, size))
+    images = _array_on_disk(building / "images.npy", (count, size, size, 3))
+    labels = _array_on_disk(building / "labels.npy", (count, size, size))
     for row, item in enumerate(items):
         photo = source.read_item(item)
         images[row] = network_image(photo.data, size)
@@ -212,6 +213,18 @@ def _fill(building: Path, source: CacheSource, items: Sequence[VersionItem], on_
     labels.flush()
     sums = {name: _checksum(building / f"{name}.npy") for name in _ARRAYS}
     (building / "checksums.json").write_text(json.dumps(sums))
+
+
+def _array_on_disk(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Make a file of zeros to write to as an array.
+
+    Its room is taken now: where the disk has none left, writing to the array would end the process.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _open_cache(place: Path, items: tuple[VersionItem, ...]) -> Cache | None:

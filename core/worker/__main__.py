@@ -81,7 +81,11 @@ def carry_out(store: Store, kind: str, claim: Claim, *, beat_seconds: float = BE
     """Own the row, do the work with a heartbeat, write the verdict; give the exit code."""
     logger.info("%s %s, attempt %d", kind, claim.work_id, claim.attempt)
     with contextlib.ExitStack() as last:
-        return _carry_out(store, kind, claim, beat_seconds, last)
+        try:
+            return _carry_out(store, kind, claim, beat_seconds, last)
+        except StorageError:
+            logger.exception("no verdict could be written")
+            return EXIT_OUT_OF_REACH
 
 
 def _carry_out(store: Store, kind: str, claim: Claim, beat_seconds: float, last: contextlib.ExitStack) -> int:

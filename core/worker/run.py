@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from core.domain.errors import FormatError, NotFound
+from core.domain.errors import FormatError, NotFound, listed
 from core.domain.runs import Epoch
-from core.storage import reservations, runs, versions
+from core.storage import images, reservations, runs, versions
 from core.storage.lifecycle import Claim
 from core.storage.patience import patiently
 from core.storage.processes import this_process
@@ -39,6 +39,8 @@ from core.worker.keeping import METRIC, Keeper, OnKept, Records, clear_up
 from core.worker.trackers import open_trackers
 
 logger = logging.getLogger(__name__)
+
+LISTED = 8  # photos that a sentence names
 
 
 def train(store: Store, claim: Claim, sign: Sign) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def train(store: Store, claim: Claim, sign: Sign) -> dict[str, Any]:
         patiently(lambda: clear_up(attempt), check=sign.check)
         trackers = patiently(lambda: open_trackers(store, run, version, claim.attempt), check=sign.check)
         _train(attempt, team, stack.enter_context(trackers).epoch)
+        patiently(lambda: clear_up(attempt), check=sign.check)  # epochs that were trained anew
         patiently(lambda: _export(attempt), check=sign.check)
     return {"progress": {"phase": "done", "epoch": config.epochs, "epochs": config.epochs}}
 
@@ -91,6 +94,29 @@ def _quieten_lightning() -> None:
 
 
 def _prepare(attempt: Attempt) -> TrainingData:
+    try:
+        return _prepare_data(attempt)
+    except NotFound as error:
+        raise NotFound(_what_is_gone(attempt) or str(error)) from error
+
+
+def _what_is_gone(attempt: Attempt) -> str:
+    """Name the photos without a file, and say what to do; "" where each has one."""
+    store = attempt.store
+    there = {key for key, _ in store.blobs.list("photos")}
+    gone = [i for i in attempt.version.items if images.photo_key(i.sha256, "original") not in there]
+    if not gone:
+        return ""
+    with store.read() as connection:
+        names = [images.read(connection, i.image_id, even_deleted=True).name for i in gone[:LISTED]]
+    more = "" if len(gone) <= LISTED else f" and {len(gone) - LISTED} more"
+    return (
+        f"Photos of this run are not in the file store any more: {listed(names)}{more}. "
+        "Delete them from the project, import them again, and resume this run."
+    )
+
+
+def _prepare_data(attempt: Attempt) -> TrainingData:
     config, version, store = attempt.run.config, attempt.version, attempt.store
     done_before = attempt.run.epochs_done
     return prepare_data(

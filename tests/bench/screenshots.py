@@ -4,7 +4,9 @@
 """
 
 import io
+import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from core.imaging.overlay import encode_jpeg
 from core.imaging.sample import draw_panel
 from tests.bench.processes import ROOT, App, app_running, command_line, fresh_home
-from tests.bench.screen import chromium, new_page, wait_until_settled
+from tests.bench.screen import PATIENCE_MS, chromium, new_page, wait_until_settled
 from tests.bench.trained_run import PROJECT, train_sample
 from tests.browser.patience import wait_until_idle
 
@@ -38,6 +40,7 @@ def main() -> None:
             path = folder / f"{name}.png"
             _shoot(browser, app, size_wh, theme, show, path)
             print(f"{path.name}: {path.stat().st_size / 1000:,.0f} kB", flush=True)
+        stop_runs()
 
 
 def _shoot(
@@ -113,6 +116,31 @@ def show_curves(page: Page, app: App) -> None:
     wait_until_settled(page, "Curves", "[data-testid=stPlotlyChart] .main-svg")
 
 
+def show_train(page: Page, app: App) -> None:
+    """Show a training under way, one that waits, and the one that is done."""
+    for _ in range(2):
+        command_line("train", "--project", PROJECT, "--epochs", "40", "--set", "keep=best:3")
+    page.goto(f"{app.url}/train")
+    page.get_by_text("epoch 2 of 40").wait_for(timeout=5 * PATIENCE_MS)
+
+
+def show_workers(page: Page, app: App) -> None:
+    """Show the same from the worker's side."""
+    page.goto(f"{app.url}/workers")
+    page.get_by_text("of 40").first.wait_for()
+
+
+def stop_runs() -> None:
+    """Stop what ``show_train`` started: a training outlives its app."""
+    for run in json.loads(command_line("runs", "--project", PROJECT, "--json")):
+        if run["state"] in ("queued", "dispatched", "running"):
+            command_line("cancel", run["run"])
+    while any(
+        run["state"] == "running" for run in json.loads(command_line("runs", "--project", PROJECT, "--json"))
+    ):
+        time.sleep(0.5)
+
+
 SCENES: dict[str, tuple[tuple[int, int], str, Callable[[Page, App], None]]] = {
     "home": (WIDE, "light", show_home),
     "label": (WIDE, "light", show_label_at_work),
@@ -121,6 +149,8 @@ SCENES: dict[str, tuple[tuple[int, int], str, Callable[[Page, App], None]]] = {
     "curves": (WIDE, "light", show_curves),
     "review-dark": (WIDE, "dark", show_review),
     "label-phone": (PHONE, "light", show_label),
+    "train": (WIDE, "light", show_train),
+    "workers": (WIDE, "light", show_workers),
 }
 
 
