@@ -319,7 +319,9 @@ def _answer_state(store: Store, run_id: str, as_json: bool) -> None:
 
 
 def _carried_out(store: Store, job: Job) -> Job:
-    done = workers.wait(store, lambda: evaluation.job(store, job.id), evaluation.is_over)
+    done = workers.wait(
+        store, lambda: evaluation.job(store, job.id), evaluation.is_over, _obstacle_line(store)
+    )
     return evaluation.require_done(done)
 
 
@@ -356,6 +358,19 @@ def _progress_line(store: Store) -> Callable[[Run], None]:
         if line != last:
             _say(line)
             last = line
+
+    return show
+
+
+def _obstacle_line(store: Store) -> Callable[[Job], None]:
+    last = ""
+
+    def show(job: Job) -> None:
+        nonlocal last
+        line = "" if job.state.is_active or job.state.is_final else workers.obstacle(store, "job")
+        if line and line != last:
+            _say(line)
+        last = line
 
     return show
 

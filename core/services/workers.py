@@ -20,6 +20,7 @@ from core.domain.version import VERSION
 from core.services.home import Store
 from core.storage import jobs, lifecycle, processes, reservations, runs
 from core.storage import workers as reported
+from core.storage.patience import patiently
 from core.storage.sweep import sweep
 
 LOCK = "worker.lock"
@@ -105,6 +106,27 @@ def nobody_serves(seen: Sequence[Worker], lane: str) -> str:
     if older:
         return f"The worker on {older.host} has version {older.version}. Restart it with version {VERSION}."
     return meant[0].info.note
+
+
+def obstacle(store: Store, lane: str) -> str:
+    """Say why nobody takes this lane's work on though this home has a worker, and what to do; "" if not so.
+
+    While that worker is new it may just not have reported yet. A home without one is no obstacle: ``wait``
+    starts it.
+    """
+    reason = trouble(store, lane) if is_running(store) and not _is_new(store) else ""
+    if not reason:
+        return ""
+    what = "training" if lane == "run" else "job"
+    return (
+        f"{reason} The {what} waits until one takes it on: start the worker of {store.home} again, as "
+        f"“{COMMAND}”, or one on another machine."
+    )
+
+
+def _is_new(store: Store) -> bool:
+    """Tell whether the lock changed hands a moment ago."""
+    return time.time() - (store.home / LOCK).stat().st_mtime < AWAY_AFTER_SECONDS
 
 
 def most_devices(store: Store) -> int:
@@ -213,20 +235,28 @@ def wait(
     """Ask again and again until the answer is final; meant for the command line, never for a page.
 
     Meanwhile there is a worker: one that is there or, when there is none or it goes, one of our own,
-    which ends with the waiting.
+    which ends with the waiting. A database that is out of reach is said once, in the log, and waited for.
 
     Args:
         lane: "run" or "job", whichever is waited for.
+
+    Raises:
+        OutOfReach: the database did not answer for ten minutes.
+        AppError: no worker of our own stays alive.
     """
     with _ensured(store, lane) as ensure:
-        while True:
+
+        def look() -> T:
             value = poll()
             if on_poll:
                 on_poll(value)
-            if is_over(value):
-                return value
-            ensure()
+            if not is_over(value):
+                ensure()
+            return value
+
+        while not is_over(value := patiently(look)):
             time.sleep(0.3)
+        return value
 
 
 @contextmanager

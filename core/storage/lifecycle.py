@@ -23,7 +23,7 @@ JOBS = tables.job
 
 MAX_CRASHES = 3  # without a complete epoch in between
 MAX_FAILED_STARTS = 5
-MAX_BACK_OFF = timedelta(seconds=2**MAX_FAILED_STARTS)
+MAX_BACK_OFF = timedelta(seconds=120)  # a start is never put off for longer
 
 ACTIVE = (WorkState.DISPATCHED, WorkState.RUNNING)
 
@@ -110,10 +110,7 @@ def claim(
         submission: beginning of the name that a cluster will know the attempt by; kept with the claim.
     """
     with store.write() as connection:
-        if connection.dialect.name == "postgresql":  # two launchers of one host must not count at once
-            connection.execute(
-                sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"{table.name}@{host}")))
-            )
+        lock_host(connection, host)
         now = moment(connection)
         row = connection.execute(_next_queued(table, host, room, now)).first()
         if row is None:
@@ -148,6 +145,12 @@ def claim(
         return Claim(row.id, attempt)
 
 
+def lock_host(connection: sa.Connection, host: str) -> None:
+    """Have this transaction count alone what is reserved on a host: SQLite's writers are alone anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"host {host}"))))
+
+
 def _next_queued(table: sa.Table, host: str, room: Room, now: datetime) -> sa.Select[Any, Any, Any]:
     held = tables.reservation
     is_held_here = sa.exists().where(held.c.work_id == table.c.id, held.c.host == host)
@@ -170,11 +173,11 @@ def _reserved(
 ) -> tuple[str, ...] | None:
     """Choose the GPUs for so many devices, () where the host has none; None when there is no room."""
     held = tables.reservation
-    query = sa.select(held.c.gpu_ids).where(held.c.lane == table.name, held.c.host == host)
-    taken = connection.execute(query).scalars().all()
+    query = sa.select(held.c.lane, held.c.gpu_ids).where(held.c.host == host)
+    taken = connection.execute(query).all()
     if not room.gpu_ids:
-        return () if len(taken) < room.slots else None
-    in_use = {gpu_id for ids in taken for gpu_id in ids}
+        return () if sum(row.lane == table.name for row in taken) < room.slots else None
+    in_use = {gpu_id for row in taken for gpu_id in row.gpu_ids}  # a job may have borrowed one
     free = [gpu_id for gpu_id in room.gpu_ids if gpu_id not in in_use]
     return tuple(free[: max(1, devices)]) if len(free) >= max(1, devices) else None
 
@@ -263,13 +266,26 @@ def stopped(store: Store, table: sa.Table, claim: Claim) -> bool:
     return _once(store, table, claim, ACTIVE, {"state": WorkState.CANCELLED}, "")
 
 
-def interrupt(store: Store, table: sa.Table, claim: Claim, reason: str, *, is_shutdown: bool = False) -> bool:
-    """running -> interrupted: no verdict, it can go on from its last epoch. A shutdown is no crash.
+def interrupt(
+    store: Store,
+    table: sa.Table,
+    claim: Claim,
+    reason: str,
+    *,
+    is_crash: bool = True,
+    pause_seconds: float = 0.0,
+) -> bool:
+    """running -> interrupted: no verdict, it can go on from its last epoch.
 
     A cancel that was asked for is granted instead: running -> cancelled.
+
+    Args:
+        is_crash: it counts as one; a shutdown and an outage do not.
+        pause_seconds: how long it is not started again.
     """
+    loss = _Loss(reason, 1 if is_crash else 0, pause_seconds)
     with store.write() as connection:
-        return _lose(connection, table, claim, WorkState.RUNNING, reason, crashes=0 if is_shutdown else 1)
+        return _lose(connection, table, claim, WorkState.RUNNING, loss)
 
 
 def put_back(store: Store, table: sa.Table, claim: Claim, reason: str, *, is_free: bool = False) -> bool:
@@ -281,9 +297,7 @@ def put_back(store: Store, table: sa.Table, claim: Claim, reason: str, *, is_fre
         is_free: it is not the work's fault and counts as no try: its cluster is away or full.
     """
     with store.write() as connection:
-        return _lose(
-            connection, table, claim, WorkState.DISPATCHED, reason, failed_starts=0 if is_free else 1
-        )
+        return _lose(connection, table, claim, WorkState.DISPATCHED, _Loss(reason, 0 if is_free else 1))
 
 
 def prioritise(store: Store, table: sa.Table, work_id: str) -> bool:
@@ -390,11 +404,23 @@ def active(store: Store, table: sa.Table) -> list[OwnedWork]:
 
 
 def declare_lost(
-    store: Store, table: sa.Table, work: OwnedWork, reason: str, *, older_than: datetime | None = None
+    store: Store,
+    table: sa.Table,
+    work: OwnedWork,
+    reason: str,
+    *,
+    older_than: datetime | None = None,
+    is_crash: bool = True,
+    pause_seconds: float = 0.0,
 ) -> bool:
-    """Take one row away from a process that is gone; with ``older_than`` only if it did not beat since."""
+    """Take one row away from a process that is gone; see ``interrupt``.
+
+    Args:
+        older_than: only if it did not beat since.
+    """
+    loss = _Loss(reason, 1 if is_crash else 0, pause_seconds)
     with store.write() as connection:
-        return _lose(connection, table, work.claim, work.state, reason, older_than=older_than)
+        return _lose(connection, table, work.claim, work.state, loss, older_than)
 
 
 def require_running(connection: sa.Connection, table: sa.Table, claim: Claim) -> None:
@@ -428,39 +454,47 @@ def _once(
         return _change(connection, table, claim.work_id, claim.attempt, before, values, detail)
 
 
+@dataclass(frozen=True)
+class _Loss:
+    """Why an attempt left without a verdict, how many crashes or failed starts it is, and for how long."""
+
+    reason: str
+    count: int
+    pause_seconds: float = 0.0
+
+
 def _lose(
     connection: sa.Connection,
     table: sa.Table,
     claim: Claim,
     before: WorkState,
-    reason: str,
-    *,
-    crashes: int = 1,
-    failed_starts: int = 1,
+    loss: _Loss,
     older_than: datetime | None = None,
 ) -> bool:
     """Change an active row whose process left without a verdict; a cancel asked for by now is granted."""
     row = connection.execute(sa.select(table).where(table.c.id == claim.work_id).with_for_update()).first()
     if row is None:
         return False
+    starts = row.failed_starts + loss.count
+    pause = (
+        loss.pause_seconds if before is WorkState.RUNNING else max(loss.pause_seconds, 2.0**row.failed_starts)
+    )
+    values: dict[str, Any] = {
+        "error": loss.reason,
+        "not_before": moment(connection) + timedelta(seconds=pause) if pause else None,
+    }
     if row.cancel_requested:
-        values: dict[str, Any] = {"state": WorkState.CANCELLED}
+        values = {"state": WorkState.CANCELLED}
     elif before is WorkState.RUNNING:
-        values = {"state": WorkState.INTERRUPTED, "error": reason, "crashes": row.crashes + crashes}
-    elif row.failed_starts + failed_starts >= MAX_FAILED_STARTS:
-        values = {
-            "state": WorkState.FAILED,
-            "failed_starts": row.failed_starts + failed_starts,
-            "error": f"It could not be started {MAX_FAILED_STARTS} times: {reason}.",
-        }
+        values |= {"state": WorkState.INTERRUPTED, "crashes": row.crashes + loss.count}
+    elif starts >= MAX_FAILED_STARTS:
+        error = f"It could not be started {MAX_FAILED_STARTS} times: {loss.reason}."
+        values = {"state": WorkState.FAILED, "failed_starts": starts, "error": error}
     else:
-        values = {
-            "state": WorkState.QUEUED,
-            "not_before": moment(connection) + timedelta(seconds=2**row.failed_starts),
-            "failed_starts": row.failed_starts + failed_starts,
-            "error": reason,
-        }
-    return _change(connection, table, claim.work_id, claim.attempt, (before,), values, reason, older_than)
+        values |= {"state": WorkState.QUEUED, "failed_starts": starts}
+    return _change(
+        connection, table, claim.work_id, claim.attempt, (before,), values, loss.reason, older_than
+    )
 
 
 def _change(

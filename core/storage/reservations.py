@@ -10,7 +10,15 @@ import sqlalchemy as sa
 
 from core.domain.runs import Process
 from core.storage import tables
-from core.storage.lifecycle import ACTIVE, Claim, OwnedWork, held_columns, owned_work, row_columns
+from core.storage.lifecycle import (
+    ACTIVE,
+    Claim,
+    OwnedWork,
+    held_columns,
+    lock_host,
+    owned_work,
+    row_columns,
+)
 from core.storage.store import Store
 
 HELD = tables.reservation
@@ -64,8 +72,24 @@ def release(store: Store, claim: Claim) -> None:
         )
 
 
+def borrow_gpu(store: Store, claim: Claim, host: str, gpu_ids: Sequence[str]) -> tuple[str, ...]:
+    """Reserve one of these GPUs for an attempt that holds none, if one is free; () where none is."""
+    with store.write() as connection:
+        lock_host(connection, host)
+        held = connection.execute(sa.select(HELD.c.gpu_ids).where(HELD.c.host == host)).scalars()
+        in_use = {gpu_id for ids in held for gpu_id in ids}
+        free = [gpu_id for gpu_id in gpu_ids if gpu_id not in in_use][:1]
+        if free:
+            connection.execute(
+                sa.update(HELD)
+                .where(HELD.c.work_id == claim.work_id, HELD.c.attempt == claim.attempt)
+                .values(gpu_ids=free)
+            )
+        return tuple(free)
+
+
 def gpus_in_use(store: Store, host: str) -> dict[str, str]:
-    """Map each GPU of a host that something holds to the id of the run that does."""
+    """Map each GPU of a host that something holds to the id of the run or job that does."""
     query = sa.select(HELD.c.work_id, HELD.c.gpu_ids).where(HELD.c.host == host)
     with store.read() as connection:
         return {gpu_id: row.work_id for row in connection.execute(query) for gpu_id in row.gpu_ids}

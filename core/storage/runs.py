@@ -40,9 +40,16 @@ def create(
     *,
     priority: int = 0,
 ) -> Run:
-    """Queue a run; of those that wait, the highest priority starts first."""
+    """Queue a run; of those that wait, the highest priority starts first.
+
+    Raises:
+        NotFound: the checkpoint that it is to start from was not kept.
+    """
     run_id = new_id()
+    source, _, epoch = config.start_from.partition("/")
     with store.write() as connection:
+        if source:
+            _require_checkpoint(connection, source, int(epoch))
         connection.execute(
             sa.insert(tables.run).values(
                 id=run_id,
@@ -179,15 +186,58 @@ def epochs(store: Store, run_id: str) -> list[Epoch]:
     ]
 
 
-def give_up_checkpoints(store: Store, run_id: str, epochs: Sequence[int]) -> None:
-    """Note that the checkpoints of some epochs are no more; delete their files after this, not before."""
+def give_up_checkpoints(
+    store: Store, run_id: str, epochs: Sequence[int], *, claim: Claim | None = None
+) -> dict[int, str]:
+    """Note that the checkpoints of some epochs are no more, but for those that others need.
+
+    Give the blob keys of those given up, by epoch: delete the files after this, not before.
+
+    Args:
+        claim: the attempt that asks; where it is over nothing is changed.
+
+    Raises:
+        Fenced: another attempt owns the run.
+    """
     table = tables.epoch
+    asked = sa.and_(table.c.run_id == run_id, table.c.epoch.in_(epochs), table.c.checkpoint != "")
     with store.write() as connection:
+        if claim is not None:
+            lifecycle.require_running(connection, tables.run, claim)
+        rows = connection.execute(sa.select(table).where(asked).with_for_update()).all()
+        pinned = _pinned(connection, run_id)
+        given_up = {row.epoch: row.checkpoint for row in rows if row.epoch not in pinned}
         connection.execute(
             sa.update(table)
-            .where(table.c.run_id == run_id, table.c.epoch.in_(epochs))
+            .where(table.c.run_id == run_id, table.c.epoch.in_(given_up))
             .values(checkpoint="", checkpoint_bytes=None)
         )
+        return given_up
+
+
+def pinned_epochs(store: Store, run_id: str) -> set[int]:
+    """List the epochs whose checkpoints others need: champions, and runs that are yet to start from one."""
+    with store.read() as connection:
+        return _pinned(connection, run_id)
+
+
+def _pinned(connection: sa.Connection, run_id: str) -> set[int]:
+    champions = sa.select(tables.champion.c.epoch).where(tables.champion.c.run_id == run_id)
+    starters = sa.select(tables.run.c.config).where(tables.run.c.epochs_done == 0)  # resumable, too
+    pinned = set(connection.execute(champions).scalars())
+    for config in connection.execute(starters).scalars():
+        source, _, epoch = str(config.get("start_from", "")).partition("/")
+        if source == run_id:
+            pinned.add(int(epoch))
+    return pinned
+
+
+def _require_checkpoint(connection: sa.Connection, run_id: str, epoch: int) -> None:
+    """Hold a checkpoint against being given up until the transaction ends, by which it is pinned."""
+    table = tables.epoch
+    query = sa.select(table.c.checkpoint).where(table.c.run_id == run_id, table.c.epoch == epoch)
+    if not connection.execute(query.with_for_update()).scalar():
+        raise NotFound(f"The checkpoint of epoch {epoch} was not kept. Choose another one.")
 
 
 def kept_bytes(store: Store) -> dict[str, int]:
@@ -197,19 +247,6 @@ def kept_bytes(store: Store) -> dict[str, int]:
     query = sa.select(table.c.run_id, size).where(table.c.checkpoint != "").group_by(table.c.run_id)
     with store.read() as connection:
         return {run_id: int(total) for run_id, total in connection.execute(query).all()}
-
-
-def pinned_epochs(store: Store, run_id: str) -> set[int]:
-    """List the epochs whose checkpoints others need: champions, and runs that are yet to start from one."""
-    champions = sa.select(tables.champion.c.epoch).where(tables.champion.c.run_id == run_id)
-    starters = sa.select(tables.run.c.config).where(tables.run.c.epochs_done == 0)  # resumable, too
-    with store.read() as connection:
-        pinned = set(connection.execute(champions).scalars())
-        for config in connection.execute(starters).scalars():
-            source, _, epoch = str(config.get("start_from", "")).partition("/")
-            if source == run_id:
-                pinned.add(int(epoch))
-    return pinned
 
 
 def set_device(store: Store, claim: Claim, device: str) -> None:
@@ -239,8 +276,13 @@ def set_onnx_key(store: Store, run_id: str, epoch: int, key: str) -> None:
 
 
 def set_champion(store: Store, champion: Champion) -> None:
-    """Make a checkpoint its project's champion; the ones before stay as history."""
+    """Make a checkpoint its project's champion; the ones before stay as history.
+
+    Raises:
+        NotFound: the checkpoint was not kept.
+    """
     with store.write() as connection:
+        _require_checkpoint(connection, champion.run_id, champion.epoch)
         connection.execute(sa.insert(tables.champion).values(id=new_id(), **asdict(champion)))
 
 

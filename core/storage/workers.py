@@ -1,7 +1,7 @@
 """The workers as they report themselves: what they offer, what they use, when they were last seen."""
 
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,10 +26,15 @@ def report(store: Store, worker: WorkerInfo) -> None:
         connection.execute(sa.delete(TABLE).where(TABLE.c.heartbeat_at < now - FORGOTTEN_AFTER))
 
 
-def leave(store: Store, host: str) -> None:
-    """Forget a worker that ends in order."""
+def leave(store: Store, host: str, started_at: datetime) -> None:
+    """Forget a worker that ends in order.
+
+    Args:
+        started_at: its own; the report of another one that speaks for the same host stays.
+    """
     with store.write() as connection:
-        connection.execute(sa.delete(TABLE).where(TABLE.c.host == host))
+        own = (TABLE.c.host == host, TABLE.c.started_at == started_at)
+        connection.execute(sa.delete(TABLE).where(*own))
 
 
 def list_all(store: Store) -> list[tuple[WorkerInfo, float]]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from core.domain.errors import FormatError, StorageError, listed
+from core.domain.errors import FormatError, OutOfReach, StorageError, listed
 from core.domain.training import TrainingConfig, config_from_json
 from core.models.card import ModelCard, card_from_json, card_to_json
 from core.models.registry import ENCODERS, build_model
@@ -152,7 +152,10 @@ def replacing(path: Path) -> Generator[Path]:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        raise StorageError(f"{path.name} could not be saved: {error}. Is the disk full?") from error
+        reason = error.strerror or error
+        raise StorageError(
+            f"{path.name} could not be saved ({reason}). Is the disk full? Free some space and try again."
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -231,13 +234,28 @@ def _meta(path: Path, state: Mapping[str, Any]) -> CheckpointMeta:
 
 @contextlib.contextmanager
 def _translated(path: Path) -> Generator[None]:
-    """Turn what reading a damaged file raises into a sentence for the user."""
+    """Turn what reading a damaged file raises into a sentence for the user.
+
+    What may go better the next time is no damage: a disk that gives an error, memory that ran out.
+    """
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except FileNotFoundError as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutOfReach(f"The checkpoint {path.name} cannot be read now ({reason}).") from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        if _is_out_of_memory(error):
+            raise
         raise _damaged(path, error) from error
     except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "allocate memory" in text
 
 
 def _damaged(path: Path, error: Exception) -> FormatError:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -215,7 +216,7 @@ def _fill(building: Path, source: CacheSource, items: Sequence[VersionItem], on_
     (building / "checksums.json").write_text(json.dumps(sums))
 
 
-def _array_on_disk(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _array_on_disk(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
     """Make a file of zeros to write to as an array.
 
     Its room is taken now: where the disk has none left, writing to the array would end the process.

@@ -31,6 +31,7 @@ from core.worker.heartbeat import (
     EXIT_FENCED,
     EXIT_OTHER_VERSION,
     EXIT_OUT_OF_REACH,
+    PAUSE_SECONDS,
     Heartbeat,
     Sign,
     Silence,
@@ -92,9 +93,9 @@ def _carry_out(store: Store, kind: str, claim: Claim, beat_seconds: float, last:
     table = TABLES[kind]
     try:
         lifecycle.start(store, table, claim, ranks.leader())
-        if kind == "run":  # its copy is to hold the verdict, too
-            last.enter_context(LogCopy(store, claim.work_id))
         with Heartbeat(store, table, claim, beat_seconds=beat_seconds) as heartbeat:
+            if kind == "run":  # its copy is to hold the verdict, too
+                last.enter_context(LogCopy(store, claim.work_id))
             values = _work(kind)(store, claim, heartbeat)
             patiently(lambda: lifecycle.succeed(store, table, claim, values), check=heartbeat.check)
         logger.info("succeeded")
@@ -145,10 +146,13 @@ def _interrupted(store: Store, table: sa.Table, claim: Claim, reason: str, code:
     """Leave without a verdict; whoever finds the row says the same when the database is away.
 
     SIGTERM is a shutdown, no crash; but torchrun sends it to the others when one of its processes died.
+    An outage is no crash either.
     """
     is_shutdown = code == EXIT_TERMINATED and not ranks.is_one_of_several()
+    is_away = code == EXIT_OUT_OF_REACH
+    is_crash, pause = not (is_shutdown or is_away), PAUSE_SECONDS if is_away else 0.0
     with contextlib.suppress(StorageError):
-        lifecycle.interrupt(store, table, claim, reason, is_shutdown=is_shutdown)
+        lifecycle.interrupt(store, table, claim, reason, is_crash=is_crash, pause_seconds=pause)
     logger.warning("interrupted: %s", reason)
     return code
 

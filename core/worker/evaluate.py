@@ -10,7 +10,7 @@ from core.imaging.overlay import encode_index_png
 from core.storage import runs, versions
 from core.storage.store import Store
 from core.worker.artefacts import PredictionFiles, evaluation_folder, mask_key
-from core.worker.export import find_epoch
+from core.worker.export import checkpoint_file, find_epoch
 from core.worker.heartbeat import OnProgress
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     with ThreadPoolExecutor(2) as executor:
         keeper = _Keeper(store, executor, run.id, epoch.epoch, payload["split"], version, payload["masks"])
         measured = evaluate(
-            store.blobs.local(epoch.checkpoint),
+            checkpoint_file(store, epoch),
             items,
             versions.reader(store, items),
             version.categories,

@@ -34,6 +34,13 @@ def find_epoch(store: Store, run_id: str, number: int) -> Epoch:
     raise NotFound(f"This run has no epoch {number} any more.")
 
 
+def checkpoint_file(store: Store, epoch: Epoch) -> Path:
+    """Give the local file of an epoch's checkpoint. Raises NotFound where it was not kept."""
+    if not epoch.checkpoint:
+        raise NotFound(f"The checkpoint of epoch {epoch.epoch} was not kept. Choose another one.")
+    return store.blobs.local(epoch.checkpoint)
+
+
 def export_epoch(store: Store, epoch: Epoch) -> str:
     """Make the ONNX file of an epoch's checkpoint, if there is none yet; give its key.
 
@@ -45,12 +52,12 @@ def export_epoch(store: Store, epoch: Epoch) -> str:
         return known
     from core.training.export import export_onnx
 
-    key = onnx_key(epoch.checkpoint)
+    checkpoint, key = checkpoint_file(store, epoch), onnx_key(epoch.checkpoint)
     workspace = store.home / "cache" / "exports"
     workspace.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workspace) as folder:
         path = Path(folder) / "model.onnx"
-        export_onnx(store.blobs.local(epoch.checkpoint), path)
+        export_onnx(checkpoint, path)
         store.blobs.put_file(key, path)
     runs.set_onnx_key(store, epoch.run_id, epoch.epoch, key)
     return key

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,15 @@ class Source:
     has_changes: bool | None
 
 
-def freeze(store: Store, run: Run, version: DataVersion, attempt: int) -> None:
+def freeze(store: Store, run: Run, version: DataVersion, attempt: int, on_photo: Callable[[], None]) -> None:
     """Write ``hardware-a<attempt>.json``, and unless an earlier attempt did the rest of the run's papers.
 
     ``config.json`` holds what the run was told, its seed included; ``versions.json`` the program, its
     packages and the data version; ``dataset.json`` the labels as COCO: the masks as compressed
     run-length codes, each photo named by its SHA-256, with its split.
+
+    Args:
+        on_photo: called after each photo; it may raise to stop the work.
 
     Raises:
         NotFound: a photo of the data version was deleted since.
@@ -51,7 +55,7 @@ def freeze(store: Store, run: Run, version: DataVersion, attempt: int) -> None:
         return
     _put_json(store, f"{folder}/config.json", asdict(run.config))
     _put_json(store, f"{folder}/versions.json", _versions(version))
-    _put_json(store, f"{folder}/dataset.json", _coco(store, version))  # last: where it is, all are
+    _put_json(store, f"{folder}/dataset.json", _coco(store, version, on_photo))  # last: where it is, all are
 
 
 def find_source(root: Path = ROOT) -> Source:
@@ -138,7 +142,7 @@ def _versions(version: DataVersion) -> dict[str, Any]:
     }
 
 
-def _coco(store: Store, version: DataVersion) -> dict[str, Any]:
+def _coco(store: Store, version: DataVersion, on_photo: Callable[[], None]) -> dict[str, Any]:
     photos: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []
     for number, item in enumerate(version.items, start=1):
@@ -147,6 +151,7 @@ def _coco(store: Store, version: DataVersion) -> dict[str, Any]:
         size_hw = (photo["height"], photo["width"])
         for annotation in drawn:
             regions.append(_region(annotation, size_hw, number, len(regions) + 1))
+        on_photo()
     return {
         "info": {"description": "Labels as this run knew them", "version": version.hash},
         "categories": [{"id": c.category_id, "name": c.name, "color": c.color} for c in version.categories],

@@ -27,6 +27,7 @@ STALLED_AFTER_SECONDS = 1800.0  # without a single batch; an export and a slow u
 LEAVE_SECONDS = 60.0  # for the batch under way, before the thread ends the process itself
 EXIT_FENCED = 3
 EXIT_OUT_OF_REACH = 75  # EX_TEMPFAIL of sysexits.h: the same may work later
+PAUSE_SECONDS = 30.0  # before work that an outage ended is started again
 EXIT_OTHER_VERSION = 76  # EX_PROTOCOL: another program has to carry it out
 
 
@@ -114,9 +115,13 @@ class Heartbeat:
             raise Cancelled
 
     def _beat_until_done(self) -> None:
-        reached_at = time.monotonic()
+        reached_at = looked_at = time.monotonic()
         written: dict[str, Any] | None = None
         while not self._done.is_set():
+            now = time.monotonic()
+            if now - looked_at > self._stalled_after / 2:  # the machine slept, or this process was halted
+                self._checked_at = now
+            looked_at = now
             progress = self._progress
             try:
                 if lifecycle.beat(

@@ -107,22 +107,21 @@ class Keeper:
 
 
 def prune(attempt: Attempt) -> None:
-    """Give up the checkpoints that the run's ``keep`` does not keep and nobody points at.
+    """Give up the checkpoints that the run's ``keep`` does not keep and nobody needs.
 
-    The row first, then the files: a row never points at a file that is gone.
+    The row first, then the files: a row never points at a file that is gone. What a death in between
+    leaves is deleted when the run ends.
     """
-    store, run = attempt.store, attempt.run
+    store, run, check = attempt.store, attempt.run, attempt.sign.check
     epochs = {epoch.epoch: epoch for epoch in runs.epochs(store, run.id) if epoch.checkpoint}
     kept = retention(run.config.keep).kept({n: e.metrics.get(METRIC) for n, e in epochs.items()})
-    given_up = sorted(epochs.keys() - kept)
-    if not given_up or not (given_up := sorted(set(given_up) - runs.pinned_epochs(store, run.id))):
+    if not (asked := sorted(epochs.keys() - kept)):
         return
-    runs.give_up_checkpoints(store, run.id, given_up)
-    for number in given_up:
-        checkpoint = epochs[number].checkpoint
-        store.blobs.delete(checkpoint)
-        store.blobs.delete(f"{checkpoint.removesuffix('.pt')}.json")
-    logger.info("gave up the checkpoints of epochs %s", given_up)
+    given_up = runs.give_up_checkpoints(store, run.id, asked, claim=attempt.claim)
+    for checkpoint in given_up.values():
+        for key in (checkpoint, f"{checkpoint.removesuffix('.pt')}.json"):
+            patiently(lambda key=key: store.blobs.delete(key), check=check)
+    logger.info("gave up the checkpoints of epochs %s", sorted(given_up))
 
 
 def clear_up(attempt: Attempt) -> None:
@@ -132,14 +131,14 @@ def clear_up(attempt: Attempt) -> None:
         delete_unreferenced(attempt)
 
 
-def delete_unreferenced(attempt: Attempt) -> None:
-    """Delete the files of earlier attempts' epochs that no row points at."""
+def delete_unreferenced(attempt: Attempt, *, own: bool = False) -> None:
+    """Delete the files of earlier attempts' epochs that no row points at; our own too, when all are kept."""
     store, run = attempt.store, attempt.run
     folder = f"{run_folder(run.id)}/"
     known = {(epoch.epoch, epoch.attempt): epoch for epoch in runs.epochs(store, run.id)}
     for key, _modified in store.blobs.list(folder):
         found = _OF_EPOCH.match(key.removeprefix(folder))
-        if found is None or int(found[2]) >= attempt.number:
+        if found is None or int(found[2]) >= attempt.number + own:
             continue
         epoch = known.get((int(found[1]), int(found[2])))
         is_weights = key.endswith((".pt", ".json"))

@@ -13,7 +13,7 @@ from core.storage import lifecycle, processes, reservations
 from core.storage.lifecycle import Claim, OwnedWork, Room
 from core.storage.settings import Settings
 from core.storage.store import Store
-from core.worker.heartbeat import EXIT_FENCED, EXIT_OTHER_VERSION, EXIT_OUT_OF_REACH
+from core.worker.heartbeat import EXIT_FENCED, EXIT_OTHER_VERSION, EXIT_OUT_OF_REACH, PAUSE_SECONDS
 from core.worker.launching import Lane, Offer, Patience, child_environment, command
 from core.worker.machine import find_gpus
 from core.worker.processes import send_signal, spawn
@@ -88,7 +88,7 @@ class LocalLauncher:
         return tuple(measured.get(gpu_id) or Gpu(gpu_id, f"GPU {gpu_id}") for gpu_id in gpu_ids)
 
     def _visible(self, work: OwnedWork) -> tuple[str, ...] | None:
-        """Choose what an attempt sees: a run its own GPUs, a job one that no run holds, if there is one.
+        """Choose what an attempt sees: a run its own GPUs, a job one that nothing holds, if there is one.
 
         None where we hand none out: then it sees what we see.
         """
@@ -96,8 +96,7 @@ class LocalLauncher:
             return None
         if self.lane.table is lifecycle.RUNS:
             return work.gpu_ids
-        in_use = reservations.gpus_in_use(self.store, self.host)
-        return tuple(gpu_id for gpu_id in self.gpu_ids if gpu_id not in in_use)[:1]
+        return reservations.borrow_gpu(self.store, work.claim, self.host, self.gpu_ids)
 
     def _classify_exits(self) -> None:
         """Read what became of children that left; the verdict they wrote themselves stands."""
@@ -150,11 +149,13 @@ def classify_exit(store: Store, table: sa.Table, work: OwnedWork, code: int) -> 
     """Give an active row its state after its process left with this exit code and without a verdict.
 
     Stopped from outside: it may run again. Left by itself with an error: it failed. torchrun ends with
-    1 whatever became of its ranks; one that failed by itself has written so.
+    1 whatever became of its ranks; one that failed by itself has written so. An outage is no crash.
     """
     is_signal = code < 0 or code in SIGNAL_EXITS
     if work.cancel_requested or is_signal or work.devices > 1 or code in NO_VERDICTS:
-        lifecycle.declare_lost(store, table, work, _reason(code))
+        is_away = code == EXIT_OUT_OF_REACH
+        pause = PAUSE_SECONDS if is_away else 0.0
+        lifecycle.declare_lost(store, table, work, _reason(code), is_crash=not is_away, pause_seconds=pause)
     else:
         lifecycle.fail(store, table, work.claim, f"It stopped with exit code {code}: see the log.")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.domain.errors import FormatError
 from core.domain.runs import Gpu
+from core.storage.processes import PROC
 from core.storage.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -49,16 +50,27 @@ def find_gpus(*, answer_seconds: float = ANSWER_SECONDS) -> tuple[Gpu, ...]:
     return tuple(_known(name, found) or Gpu(name, f"GPU {name}") for name in named[: int(declared)])
 
 
-def usage(home: Path) -> dict[str, Any]:
-    """Measure processors, memory and the disk that holds ``home``; bytes, and the one-minute load."""
-    figures: dict[str, Any] = {
-        "cpus": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 2),
-        "free_disk_bytes": shutil.disk_usage(home).free,
-    }
-    memory = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    total, free = (int(memory[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    return {**figures, "memory_bytes": total, "used_bytes": total - free}
+def usage(home: Path, proc: Path = PROC) -> dict[str, Any]:
+    """Measure processors, memory and the disk that holds ``home``; bytes, and the one-minute load.
+
+    What cannot be measured here and now is left out.
+    """
+    figures: dict[str, Any] = {"cpus": len(os.sched_getaffinity(0))}
+    with contextlib.suppress(OSError):
+        figures["load"] = round(os.getloadavg()[0], 2)
+    with contextlib.suppress(OSError):
+        figures["free_disk_bytes"] = shutil.disk_usage(home).free
+    with contextlib.suppress(OSError):
+        figures |= _memory((proc / "meminfo").read_text())
+    return figures
+
+
+def _memory(meminfo: str) -> dict[str, int]:
+    found = dict(re.findall(r"^(MemTotal|MemAvailable): +([0-9]+) kB$", meminfo, re.MULTILINE))
+    if len(found) < 2:
+        return {}
+    total, free = (int(found[name]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    return {"memory_bytes": total, "used_bytes": total - free}
 
 
 def _declared_ids(declared: str) -> list[str]:

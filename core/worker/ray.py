@@ -11,6 +11,7 @@ shows a job's variables in plain text to all who may use the cluster. The token 
 Ray's own tools look: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
 """
 
+import ipaddress
 import logging
 import math
 import os
@@ -19,14 +20,17 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from core.domain.runs import Gpu, WorkState
 from core.storage import lifecycle, projects, reservations, runs
 from core.storage.lifecycle import Claim, OwnedWork, Room
+from core.storage.processes import this_host
 from core.storage.settings import ENV_FILE, Settings
 from core.storage.store import Store
 from core.storage.sweep import GONE_AFTER_SECONDS
 from core.training.environment import PROCESS_ENV
+from core.worker.heartbeat import EXIT_OTHER_VERSION
 from core.worker.launching import ROOT, Lane, Offer, Patience, command
 from core.worker.local import classify_exit
 from core.worker.ray_client import (
@@ -54,6 +58,10 @@ SHELL_ERRORS = (2, 126, 127)  # no such folder, no such Python
 START_TIMEOUT = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 NO_ANSWER = "the Ray cluster did not answer"
 FULL = "The Ray cluster has no room for this run at present. It waits there and starts by itself."
+OTHER_DATABASE = (
+    "a machine of the Ray cluster opened an empty database, or one of another version: set "
+    "MASKWRIGHT_ENV_FILE or MASKWRIGHT_DATABASE_URL where Ray is started, and use one version everywhere"
+)
 SILENT = "entrypoint command failed with exit code"  # Ray's own words, where there were no others
 GONE_AFTER = timedelta(seconds=GONE_AFTER_SECONDS)
 
@@ -112,7 +120,7 @@ class RayLauncher:
 
     def __post_init__(self) -> None:
         self.client = RayClient(self.address)
-        self.host = f"ray@{self.client.host}"[:HOST_LENGTH]
+        self.host = name_of(self.client.address)
 
     def room(self) -> Room | None:
         """Count what the cluster has, at most every few seconds; None while its head does not answer."""
@@ -268,6 +276,25 @@ class RayLauncher:
         }
 
 
+def name_of(address: str) -> str:
+    """Name a cluster in the tables, by where its dashboard answers.
+
+    A loopback address means another cluster on each machine (a tunnel), so that is named after this one.
+    """
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    place = f"{this_host() if _is_loopback(host) else host}:{port}{parts.path.rstrip('/')}"
+    return f"ray@{place[-HOST_LENGTH + len('ray@') :]}"  # clusters of one machine differ in the end
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def judge(store: Store, lane: Lane, work: OwnedWork, job: RayJob | None, *, older_than: datetime) -> None:
     """Give a silent row its state when its job is over, or unknown to the cluster (None).
 
@@ -284,6 +311,8 @@ def judge(store: Store, lane: Lane, work: OwnedWork, job: RayJob | None, *, olde
     elif never_ran and not work.cancel_requested and _is_start_error(work, job):
         error = f"It could not be started on the Ray cluster: {last_line(job.message)}"
         lifecycle.fail(store, lane.table, work.claim, error)
+    elif never_ran and not work.cancel_requested and job.exit_code == EXIT_OTHER_VERSION:
+        lifecycle.put_back(store, lane.table, work.claim, OTHER_DATABASE)
     else:
         classify_exit(store, lane.table, work, job.exit_code)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from core.domain.errors import FormatError, NotFound, listed
+from core.domain.errors import FormatError, NotFound, OutOfReach, listed
 from core.domain.runs import Epoch
 from core.storage import images, reservations, runs, versions
 from core.storage.lifecycle import Claim
@@ -31,11 +31,11 @@ from core.training.team import Team, open_team
 from core.training.validation import ImageResult
 from core.worker.artefacts import PredictionFiles, predictions_folder
 from core.worker.attempt import Attempt
-from core.worker.export import export_epoch, find_epoch
+from core.worker.export import checkpoint_file, export_epoch, find_epoch
 from core.worker.forecast import Forecast, progress_json
 from core.worker.frozen import freeze
 from core.worker.heartbeat import Sign
-from core.worker.keeping import METRIC, Keeper, OnKept, Records, clear_up
+from core.worker.keeping import METRIC, Keeper, OnKept, Records, clear_up, delete_unreferenced
 from core.worker.trackers import open_trackers
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def train(store: Store, claim: Claim, sign: Sign) -> dict[str, Any]:
         patiently(lambda: clear_up(attempt), check=sign.check)
         trackers = patiently(lambda: open_trackers(store, run, version, claim.attempt), check=sign.check)
         _train(attempt, team, stack.enter_context(trackers).epoch)
-        patiently(lambda: clear_up(attempt), check=sign.check)  # epochs that were trained anew
+        patiently(lambda: delete_unreferenced(attempt, own=True), check=sign.check)
         patiently(lambda: _export(attempt), check=sign.check)
     return {"progress": {"phase": "done", "epoch": config.epochs, "epochs": config.epochs}}
 
@@ -81,7 +81,7 @@ def _train(attempt: Attempt, team: Team, on_kept: OnKept | None = None) -> None:
         return
     attempt.report("preparing", epoch=run.epochs_done)
     if team.is_leader:
-        papers = (attempt.store, run, attempt.version, attempt.number)
+        papers = (attempt.store, run, attempt.version, attempt.number, attempt.sign.check)
         patiently(lambda: freeze(*papers), check=attempt.sign.check)
     data = team.leader_first(lambda: patiently(lambda: _prepare(attempt), check=attempt.sign.check))
     _train_epochs(attempt, _learner(attempt, team, data), on_kept)
@@ -136,7 +136,10 @@ def _learner(attempt: Attempt, team: Team, data: TrainingData) -> Learner:
     if team.is_leader:
         device = _device_name(learner.fabric.device, team.size)
         patiently(lambda: runs.set_device(attempt.store, attempt.claim, device), check=attempt.sign.check)
-    return team.leader_first(lambda: _resumed(attempt, learner))
+    resumed = team.leader_first(lambda: _resumed(attempt, learner))
+    if len(set(team.gather(resumed.epochs_done))) > 1:
+        raise OutOfReach("The processes of this run could not read the same checkpoint.")
+    return resumed
 
 
 def _start(attempt: Attempt) -> Path | None:
@@ -145,7 +148,9 @@ def _start(attempt: Attempt) -> Path | None:
     if not run_id:
         return None
     store, number = attempt.store, int(epoch)
-    return patiently(lambda: _checkpoint(store, find_epoch(store, run_id, number)), check=attempt.sign.check)
+    return patiently(
+        lambda: checkpoint_file(store, find_epoch(store, run_id, number)), check=attempt.sign.check
+    )
 
 
 def _resumed(attempt: Attempt, learner: Learner) -> Learner:
@@ -153,7 +158,7 @@ def _resumed(attempt: Attempt, learner: Learner) -> Learner:
     epochs = patiently(lambda: runs.epochs(attempt.store, attempt.run.id))
     for epoch in reversed([epoch for epoch in epochs if epoch.checkpoint]):
         try:
-            path = patiently(lambda e=epoch: _checkpoint(attempt.store, e), check=attempt.sign.check)
+            path = patiently(lambda e=epoch: checkpoint_file(attempt.store, e), check=attempt.sign.check)
             resumed = load_checkpoint(path, learner)
         except (FormatError, NotFound) as error:
             logger.warning("epoch %d cannot be gone on from: %s", epoch.epoch, error)
@@ -163,12 +168,6 @@ def _resumed(attempt: Attempt, learner: Learner) -> Learner:
     if epochs:
         raise NotFound("No checkpoint of this run can be used any more. Start a new run like it.")
     return learner
-
-
-def _checkpoint(store: Store, epoch: Epoch) -> Path:
-    if not epoch.checkpoint:
-        raise NotFound(f"The checkpoint of epoch {epoch.epoch} was not kept. Choose another one.")
-    return store.blobs.local(epoch.checkpoint)
 
 
 def _device_name(device: torch.device, devices: int) -> str:

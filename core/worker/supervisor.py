@@ -28,7 +28,7 @@ from core.storage.lifecycle import Room
 from core.storage.settings import Settings
 from core.storage.store import Store
 from core.storage.sweep import sweep
-from core.worker.launching import Lane, Launcher, Patience
+from core.worker.launching import Lane, Launcher, Offer, Patience
 from core.worker.local import LocalLauncher
 from core.worker.machine import usage
 
@@ -98,17 +98,19 @@ class Supervisor:
     patience: Patience = field(default_factory=Patience)
     started_at: datetime = field(default_factory=tables.now)
     reported_at: float = field(default=float("-inf"))
+    faults: dict[str, str] = field(default_factory=dict[str, str])  # by lane, of its last round
 
     def round(self) -> bool:
         """Watch, clean up and start what fits; tell whether nothing is left to do here.
 
-        A database out of reach is no reason to die: the next round tries again.
+        Neither a database out of reach nor a fault that has a sentence is a reason to die: the next round
+        tries again, and the fault is the worker's note meanwhile.
         """
         try:
             is_current = self.store.is_current()
             if time.monotonic() - self.reported_at > self.patience.report:
                 self._report(is_current)
-            return all([self._serve(launcher, may_start=is_current) for launcher in self.launchers])
+            return all([self._try(launcher, may_start=is_current) for launcher in self.launchers])
         except (StorageError, SQLAlchemyError) as error:
             logger.warning("The database is out of reach: %s", error)
             return False
@@ -117,9 +119,23 @@ class Supervisor:
         """Take this worker off the list of those that are there."""
         try:
             for host in {launcher.host for launcher in self.launchers}:
-                workers.leave(self.store, host)
+                workers.leave(self.store, host, self.started_at)
         except (StorageError, SQLAlchemyError) as error:
             logger.warning("The database is out of reach: %s", error)
+
+    def _try(self, launcher: Launcher, *, may_start: bool) -> bool:
+        """Serve one lane; its fault is not the others'."""
+        try:
+            is_idle, fault = self._serve(launcher, may_start=may_start), ""
+        except StorageError:
+            raise
+        except AppError as error:
+            is_idle, fault = False, str(error)
+        former = self.faults.get(launcher.lane.name, "")
+        if fault and fault != former:
+            logger.error("the %s lane is not served: %s", launcher.lane.name, fault)
+        self.faults[launcher.lane.name] = fault
+        return is_idle
 
     def _serve(self, launcher: Launcher, *, may_start: bool) -> bool:
         table = launcher.lane.table
@@ -156,7 +172,8 @@ class Supervisor:
         """Tell what is here, one report per host that the launchers speak for."""
         for host in {launcher.host for launcher in self.launchers}:
             mine = [launcher for launcher in self.launchers if launcher.host == host]
-            offers = {launcher.lane.name: launcher.offer() for launcher in mine}
+            offers = {launcher.lane.name: _offer(launcher) for launcher in mine}
+            faults = [fault for lane in offers if (fault := self.faults.get(lane))]
             offer = offers.get("run") or offers["job"]
             is_here = host == processes.this_host()
             report = WorkerInfo(
@@ -167,12 +184,21 @@ class Supervisor:
                 gpus=offer.gpus,
                 largest=offer.largest if "run" in offers else 0,
                 usage=usage(self.store.home) if is_here else {},
-                note=offer.note if is_current else OUTDATED,
+                note=" ".join(dict.fromkeys(filter(None, [offer.note, *faults]))) if is_current else OUTDATED,
                 started_at=self.started_at,
                 heartbeat_at=self.started_at,
             )
             workers.report(self.store, report)
         self.reported_at = time.monotonic()
+
+
+def _offer(launcher: Launcher) -> Offer:
+    try:
+        return launcher.offer()
+    except StorageError:
+        raise
+    except AppError as error:
+        return Offer(0, Room(0).largest, note=str(error))
 
 
 @contextmanager

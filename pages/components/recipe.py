@@ -113,9 +113,12 @@ def _choose_start(store: Store, project_id: str, base: TrainingConfig, suffix: s
     kept = {epoch.epoch: epoch for epoch in checkpoints.kept_epochs(store, chosen)}
     best = evaluation.best_epoch(list(kept.values()))
     wanted = start[1] if start and start[0].id == chosen else best.epoch if best else max(kept)
+    key = f"start_epoch_{chosen}_{suffix}"
+    wanted = st.session_state.get(key, wanted)
+    epochs = sorted({*kept, wanted})  # one given up since stays chosen: it is refused, never exchanged
     epoch = row.selectbox(
-        "Epoch", list(kept), list(kept).index(wanted), **lasting(f"start_epoch_{chosen}_{suffix}"),
-        format_func=lambda number: _epoch_title(kept[number], best), width=170,
+        "Epoch", epochs, epochs.index(wanted), **lasting(key),
+        format_func=lambda number: _epoch_title(number, kept.get(number), best), width=170,
     )  # fmt: skip
     return f"{chosen}/{epoch}"
 
@@ -129,9 +132,11 @@ def _wanted_start(store: Store, base: TrainingConfig) -> tuple[Run, int] | None:
         return None
 
 
-def _epoch_title(epoch: Epoch, best: Epoch | None) -> str:
-    star = ", best" if best and best.epoch == epoch.epoch else ""
-    return f"{epoch.epoch} (mIoU {figure(epoch.metrics.get(evaluation.METRIC))}{star})"
+def _epoch_title(number: int, epoch: Epoch | None, best: Epoch | None) -> str:
+    if epoch is None:
+        return f"{number} (not kept)"
+    star = ", best" if best and best.epoch == number else ""
+    return f"{number} (mIoU {figure(epoch.metrics.get(evaluation.METRIC))}{star})"
 
 
 def _choose_more(store: Store, base: TrainingConfig, suffix: str) -> Changes:
@@ -153,12 +158,15 @@ def _choose_more(store: Store, base: TrainingConfig, suffix: str) -> Changes:
         **lasting(f"rate_{suffix}"),
     )
     changes["seed"] = left.number_input("Seed", 0, 2**31 - 1, base.seed, **lasting(f"seed_{suffix}"))
-    most = max(workers.most_devices(store), base.devices)
-    if most > 1:
+    key = f"devices_{suffix}"
+    here, wanted = workers.most_devices(store), st.session_state.get(key, base.devices)
+    if max(here, wanted) > 1:
         changes["devices"] = right.number_input(
-            "GPUs", 1, most, base.devices, **lasting(f"devices_{suffix}"),
+            "GPUs", 1, max(here, wanted), wanted, **lasting(key),
             help="Of one machine; they share each batch.",
         )  # fmt: skip
+        if changes["devices"] > here:
+            right.caption("No machine that is here has as many; the run waits for one.")
     changes["augment"] = st.toggle(
         "Augment", base.augment, **lasting(f"augment_{suffix}"),
         help="Flips, turns, zooms and light changes, anew each epoch.",

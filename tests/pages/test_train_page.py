@@ -117,6 +117,29 @@ def test_a_checkpoint_given_up_since_the_clone_leaves_a_way_on(store: Store, ope
     assert "The checkpoint of epoch 2 was not kept" in texts(test)
     widget(test, "selectbox", "Start from").set_value(source.id).run()
     assert not test.exception
+    widget(test, "selectbox", "Epoch").set_value(1).run()
+    press(test, "Start training")
+    assert training.list_runs(store)[0].config.start_from == f"{source.id}/1"
+
+
+def test_a_chosen_epoch_that_is_given_up_is_refused_and_not_exchanged_for_another(
+    store: Store, open_page: OpenPage
+) -> None:
+    source = finish_run(store, project_with(store, "dent", "scratch"), epochs=3)
+    test = open_page("train")
+    widget(test, "selectbox", "Start from").set_value(source.id).run()
+    widget(test, "selectbox", "Epoch").set_value(2).run()
+    runs.give_up_checkpoints(store, source.id, [2])
+
+    press(test, "Start training")
+    test.run()
+
+    assert [run.id for run in training.list_runs(store)] == [source.id]
+    assert "The checkpoint of epoch 2 was not kept" in texts(test)
+    epochs = widget(test, "selectbox", "Epoch")
+    assert [option.split(" (")[0] for option in epochs.options] == ["1", "2", "3"]
+    assert (epochs.value, epochs.options[1]) == (2, "2 (not kept)")
+    epochs.set_value(1).run()
     press(test, "Start training")
     assert training.list_runs(store)[0].config.start_from == f"{source.id}/1"
 
@@ -206,6 +229,30 @@ def test_gpus_are_asked_for_only_where_a_worker_has_several(
     widget(test, "number_input", "GPUs").set_value(3)
     press(test, "Start training")
     assert training.list_runs(store)[0].config.devices == 3
+
+
+def test_chosen_gpus_stay_chosen_while_their_machine_is_not_heard_of(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    reported.report(store, worker_report("box", gpus=4))
+    test = open_page("train")
+    widget(test, "number_input", "GPUs").set_value(3).run()
+
+    with store.write() as connection:
+        away = {"heartbeat_at": tables.now() - timedelta(seconds=60)}
+        connection.execute(sa.update(tables.worker).values(away))
+    test.run()
+
+    assert widget(test, "number_input", "GPUs").value == 3
+    assert "No machine that is here has as many; the run waits for one." in texts(test)
+    test.run()
+    press(test, "Start training")
+    assert training.list_runs(store)[0].config.devices == 3
+    reported.report(store, worker_report("box", gpus=4))
+    test.run()
+    assert widget(test, "number_input", "GPUs").value == 3
+    widget(test, "number_input", "GPUs").set_value(4).run()
+    assert widget(test, "number_input", "GPUs").value == 4
 
 
 def test_the_disk_budget_says_what_a_run_will_keep(store: Store, open_page: OpenPage) -> None:

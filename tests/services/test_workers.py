@@ -1,6 +1,10 @@
 """Who is there to work, why what waits does, and how to start another worker."""
 
-from collections.abc import Callable
+import fcntl
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core.domain.errors import FormatError
+from core.domain.errors import FormatError, OutOfReach
 from core.domain.images import Project
 from core.domain.runs import Run, WorkerInfo
 from core.domain.training import TrainingConfig
@@ -247,6 +251,56 @@ def test_who_waits_starts_no_worker_where_another_machine_serves(store: Store) -
 
     assert last == 2
     assert not (store.home / "logs" / "worker.log").exists()
+
+
+@pytest.mark.parametrize("where", ["poll", "on_poll"])
+def test_who_waits_outlasts_a_database_that_does_not_answer(
+    store: Store, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    reported.report(store, worker_report("box"))
+    faults = {where: OutOfReach("The database does not answer now.")}
+
+    def poll() -> str:
+        if "poll" in faults:
+            raise faults.pop("poll")
+        return "done"
+
+    def on_poll(_answer: str) -> None:
+        if "on_poll" in faults:
+            raise faults.pop("on_poll")
+
+    assert workers.wait(store, poll, lambda answer: answer == "done", on_poll) == "done"
+
+    assert caplog.text.count("The database does not answer now.") == 1
+
+
+@contextmanager
+def locked(store: Store, seconds: float) -> Generator[None]:
+    """Hold the home's lock as a worker that started so long ago."""
+    path = store.home / workers.LOCK
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        since = time.time() - seconds
+        os.utime(path, (since, since))
+        yield
+
+
+def test_a_worker_of_this_home_that_serves_another_lane_is_said_to_be_in_the_way(store: Store) -> None:
+    reported.report(store, worker_report("desk", lanes=("run",)))
+    without_one = workers.obstacle(store, "job")
+
+    with locked(store, seconds=0):
+        just_started = workers.obstacle(store, "job")
+    with locked(store, seconds=60):
+        in_the_way, other_lane = workers.obstacle(store, "job"), workers.obstacle(store, "run")
+        reported.report(store, worker_report("box"))
+        served_elsewhere = workers.obstacle(store, "job")
+
+    assert in_the_way.startswith(
+        "The workers that are here carry out trainings only, no jobs. The job waits until one takes it on: "
+        f"start the worker of {store.home} again"
+    )
+    assert (without_one, just_started, other_lane, served_elsewhere) == ("", "", "", "")
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_a_crash_is_counted_and_a_shutdown_is_not(store: Store) -> None:
     crashed, shut_down = start_next(store), start_next(store)
 
     lifecycle.interrupt(store, JOBS, crashed, "killed")
-    lifecycle.interrupt(store, JOBS, shut_down, "shutdown", is_shutdown=True)
+    lifecycle.interrupt(store, JOBS, shut_down, "shutdown", is_crash=False)
 
     assert row_of(store, crashed.work_id).crashes == 1
     assert row_of(store, shut_down.work_id).crashes == 0

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from core.domain.runs import Process, WorkState
 from core.domain.training import TrainingConfig
-from core.storage import lifecycle, processes, projects, reservations, runs, tables, versions
+from core.storage import jobs, lifecycle, processes, projects, reservations, runs, tables, versions
 from core.storage.lifecycle import JOBS, RUNS, Claim, Room
 from core.storage.settings import Settings
 from core.storage.store import Store, new_id, open_store
@@ -336,3 +336,20 @@ def test_a_pause_that_is_not_over_yet_is_kept(store: Store) -> None:
 
     set_columns(store, job_id, not_before=tables.now() - lifecycle.MAX_BACK_OFF)
     assert claim_next(store).work_id == job_id
+
+
+def test_a_gpu_that_a_job_borrowed_is_given_to_nobody_else(store: Store) -> None:
+    project = projects.create(store, "Cars")
+    first, second = (jobs.create(store, "evaluate", {"epoch": n}) for n in (1, 2))
+    claims = [lifecycle.claim(store, JOBS, HERE, Room(2)) for _ in (first, second)]
+    assert claims[0] is not None and claims[1] is not None
+    version = versions.freeze(store, project.id, (), ())
+    runs.create(store, project.id, version.id, TrainingConfig(), "a run")
+
+    borrowed = [reservations.borrow_gpu(store, claim, HERE, ("a",)) for claim in claims if claim]
+    while_borrowed = lifecycle.claim(store, RUNS, HERE, Room(1, ("a",), largest=1))
+    reservations.release(store, claims[0])
+    afterwards = lifecycle.claim(store, RUNS, HERE, Room(1, ("a",), largest=1))
+
+    assert borrowed == [("a",), ()]
+    assert while_borrowed is None and afterwards is not None

@@ -42,6 +42,11 @@ def epoch_of(claim: Claim, number: int, loss: float = 1.0) -> Epoch:
     return Epoch(claim.work_id, number, claim.attempt, metrics, {"train": 2.5}, key, tables.now())
 
 
+def add_epochs(store: Store, claim: Claim, count: int) -> None:
+    for number in range(1, count + 1):
+        runs.add_epoch(store, claim, epoch_of(claim, number), [])
+
+
 def interrupt_and_go_on(store: Store, claim: Claim) -> Claim:
     """Crash a run, and start its next attempt."""
     lifecycle.interrupt(store, RUNS, claim, "killed")
@@ -148,19 +153,49 @@ def test_checkpoints_that_are_given_up_leave_their_figures(store: Store, claim: 
 
 
 def test_what_others_point_at_is_pinned(store: Store, project: Project, claim: Claim) -> None:
+    add_epochs(store, claim, 6)
     run = runs.get(store, claim.work_id)
-    for epoch, choose in ((1, run.id), (4, run.id), (5, "another")):
-        config = TrainingConfig(start_from=f"{choose}/{epoch}")
+    for epoch in (1, 4):
+        config = TrainingConfig(start_from=f"{run.id}/{epoch}")
         runs.create(store, project.id, run.data_version_id, config, "from it")
     for epoch in (2, 3):
         runs.set_champion(store, Champion(project.id, run.id, epoch, "", "Ana", tables.now()))
 
     assert runs.pinned_epochs(store, run.id) == {1, 2, 3, 4}
+    assert list(runs.give_up_checkpoints(store, run.id, range(1, 7))) == [5, 6]
+
+
+def test_what_was_given_up_can_be_neither_champion_nor_start(
+    store: Store, project: Project, claim: Claim
+) -> None:
+    add_epochs(store, claim, 2)
+    run = runs.get(store, claim.work_id)
+    runs.give_up_checkpoints(store, run.id, [1], claim=claim)
+
+    with pytest.raises(NotFound, match="The checkpoint of epoch 1 was not kept"):
+        runs.set_champion(store, Champion(project.id, run.id, 1, "", "Ana", tables.now()))
+    with pytest.raises(NotFound, match="The checkpoint of epoch 1 was not kept"):
+        config = TrainingConfig(start_from=f"{run.id}/1")
+        runs.create(store, project.id, run.data_version_id, config, "from it")
+
+    assert runs.champion(store, project.id) is None
+    assert runs.list_of(store) == [runs.get(store, run.id)]
+
+
+def test_an_attempt_that_is_over_gives_nothing_up(store: Store, claim: Claim) -> None:
+    add_epochs(store, claim, 2)
+    lifecycle.interrupt(store, RUNS, claim, "killed")
+
+    with pytest.raises(Fenced):
+        runs.give_up_checkpoints(store, claim.work_id, [1], claim=claim)
+
+    assert all(epoch.checkpoint for epoch in runs.epochs(store, claim.work_id))
 
 
 def test_a_run_pins_where_it_starts_until_it_has_an_epoch_of_its_own(
     store: Store, project: Project, claim: Claim
 ) -> None:
+    add_epochs(store, claim, 1)
     run = runs.get(store, claim.work_id)
     config = TrainingConfig(start_from=f"{run.id}/1")
     later = runs.create(store, project.id, run.data_version_id, config, "from it")
@@ -246,7 +281,8 @@ def test_an_exported_model_belongs_to_its_epoch(store: Store, claim: Claim) -> N
     assert runs.onnx_key(store, claim.work_id, 2) is None
 
 
-def test_the_newest_champion_counts(store: Store, project: Project, run: Run) -> None:
+def test_the_newest_champion_counts(store: Store, project: Project, run: Run, claim: Claim) -> None:
+    add_epochs(store, claim, 4)
     first = Champion(project.id, run.id, 1, "", "Ana", tables.now())
     second = replace(first, epoch=4, note="better on scratches")
     assert runs.champion(store, project.id) is None

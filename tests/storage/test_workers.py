@@ -66,10 +66,19 @@ def test_a_worker_that_leaves_is_not_listed_any_more(store: Store) -> None:
     for host in ("yard", "garage"):
         workers.report(store, replace(WORKER, host=host))
 
-    workers.leave(store, "garage")
-    workers.leave(store, "nobody")
+    workers.leave(store, "garage", LONG_AGO)
+    workers.leave(store, "nobody", LONG_AGO)
 
     assert hosts(store) == ["yard"]
+
+
+def test_a_worker_that_leaves_does_not_take_another_one_of_its_host_along(store: Store) -> None:
+    workers.report(store, WORKER)
+    workers.report(store, replace(WORKER, started_at=LONG_AGO + timedelta(days=1)))
+
+    workers.leave(store, "garage", LONG_AGO)
+
+    assert hosts(store) == ["garage"]
 
 
 def test_a_worker_says_how_long_it_was_not_seen(store: Store) -> None:

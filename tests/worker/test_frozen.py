@@ -45,7 +45,7 @@ def test_the_papers_of_a_run_name_program_packages_labels_and_machine(
     run = queue_run(seed=7)
     version = versions.get(store, run.data_version_id)
 
-    freeze(store, run, version, 1)
+    freeze(store, run, version, 1, lambda: None)
 
     about = read(store, run, "versions")
     machine = read(store, run, "hardware-a1")
@@ -63,10 +63,10 @@ def test_a_later_attempt_notes_its_machine_and_leaves_the_rest_as_it_was(
 ) -> None:
     run = queue_run()
     version = versions.get(store, run.data_version_id)
-    freeze(store, run, version, 1)
+    freeze(store, run, version, 1, lambda: None)
     before = store.blobs.list(f"runs/{run.id}")
 
-    freeze(store, run, version, 2)
+    freeze(store, run, version, 2, lambda: None)
 
     after = store.blobs.list(f"runs/{run.id}")
     added = sorted(set(after) - set(before))

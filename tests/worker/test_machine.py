@@ -209,3 +209,13 @@ def test_the_use_of_this_machine_is_measured(tmp_path: Path) -> None:
     assert figures["load"] >= 0
     assert figures["free_disk_bytes"] > 0
     assert 0 < figures["used_bytes"] < figures["memory_bytes"]
+
+
+@pytest.mark.parametrize("meminfo", ["MemTotal:  2048 kB\nMemFree:  1024 kB\n", None])
+def test_what_cannot_be_measured_is_left_out(tmp_path: Path, meminfo: str | None) -> None:
+    if meminfo:
+        (tmp_path / "meminfo").write_text(meminfo)
+
+    figures = usage(tmp_path / "gone", proc=tmp_path)
+
+    assert set(figures) == {"cpus", "load"}

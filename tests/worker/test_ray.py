@@ -24,8 +24,9 @@ from core.storage.lifecycle import RUNS, Claim, OwnedWork, Room
 from core.storage.settings import Settings
 from core.storage.store import Store
 from core.storage.sweep import GONE_AFTER_SECONDS
+from core.worker.heartbeat import EXIT_OTHER_VERSION
 from core.worker.launching import Lane
-from core.worker.ray import FULL, START_TIMEOUT, Capacity, RayLauncher, judge
+from core.worker.ray import FULL, OTHER_DATABASE, START_TIMEOUT, Capacity, RayLauncher, judge
 from core.worker.ray_client import (
     Node,
     RayClient,
@@ -40,6 +41,7 @@ LANE = Lane(RUNS, slots=1)
 VERSION = (200, {"ray_version": "2.60.0"})
 INVALID = "RuntimeError: Request failed with status code 400: Traceback ...\nValueError: no such label\n.\n"
 CUT = (0, "")
+CLUSTER = "ray@cluster:8265"
 
 Answer = tuple[int, Any]
 
@@ -118,10 +120,12 @@ def run(queue_run: Callable[..., Run]) -> Run:
 @pytest.fixture
 def launcher(store: Store, head: Head, monkeypatch: pytest.MonkeyPatch) -> RayLauncher:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "the-token")
-    return RayLauncher(store, LANE, head.address, away_seconds=0)
+    made = RayLauncher(store, LANE, head.address, away_seconds=0)
+    made.host = CLUSTER  # whatever port the head got
+    return made
 
 
-def claimed(store: Store, host: str = "ray@127.0.0.1", *, is_running: bool = False) -> OwnedWork:
+def claimed(store: Store, host: str = CLUSTER, *, is_running: bool = False) -> OwnedWork:
     """Claim the run that waits, and have it started where it should run."""
     claim = lifecycle.claim(store, RUNS, host, Room(2, ("0", "1")), submission="maskwright")
     assert claim is not None
@@ -175,7 +179,8 @@ SILENT = (
             1,
         ),
         (over(137), WorkState.QUEUED, "its process was killed; perhaps the memory ran out", 1),
-        (over(75), WorkState.QUEUED, "the database or the file store was out of reach", 1),
+        (over(EXIT_OTHER_VERSION), WorkState.QUEUED, OTHER_DATABASE, 1),
+        (over(75), WorkState.QUEUED, "the database or the file store was out of reach", 0),
         (
             over(2, SHELL),
             WorkState.FAILED,
@@ -487,11 +492,30 @@ def test_a_setting_that_cannot_work_says_what_to_write(
         Settings()
 
 
-def test_a_host_is_named_after_the_clusters_head_and_the_name_fits_its_column(store: Store) -> None:
-    long_name = ".".join(["x" * 60] * 4)
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("http://head:8265", "ray@head:8265"),
+        ("http://head:8266/", "ray@head:8266"),
+        ("http://head", "ray@head:80"),
+        ("https://ray.example.com/cluster/", "ray@ray.example.com:443/cluster"),
+        ("http://127.0.0.1:8265", "ray@desk:8265"),
+        ("http://localhost:8266", "ray@desk:8266"),
+        ("http://[::1]:8265", "ray@desk:8265"),
+    ],
+)
+def test_a_host_is_named_after_the_clusters_address_and_behind_a_tunnel_after_this_machine(
+    store: Store, monkeypatch: pytest.MonkeyPatch, address: str, host: str
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_HOST", "desk")
 
-    assert RayLauncher(store, LANE, "https://ray.example.com/cluster/").host == "ray@ray.example.com"
-    assert len(RayLauncher(store, LANE, f"http://{long_name}:8265").host) == 120
+    assert RayLauncher(store, LANE, address).host == host
+
+
+def test_the_name_of_a_host_fits_its_column_and_keeps_its_port(store: Store) -> None:
+    host = RayLauncher(store, LANE, f"http://{'.'.join(['x' * 60] * 4)}:8265").host
+
+    assert (len(host), host[:5], host[-6:]) == (120, "ray@x", "x:8265")
 
 
 def test_the_last_line_of_an_error_is_what_the_user_reads() -> None:

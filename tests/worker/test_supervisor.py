@@ -5,22 +5,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from core.domain.errors import AppError
+from core.domain.errors import AppError, FormatError
 from core.domain.images import ImageFilter, Project
 from core.domain.runs import Job, Process, WorkState
 from core.storage import images, jobs, lifecycle, processes, reservations, tables
+from core.storage import workers as reported
 from core.storage.lifecycle import JOBS, Room
 from core.storage.store import Store
 from core.storage.sweep import GONE_AFTER_SECONDS, sweep
-from core.worker.launching import ROOT, Patience, child_environment
-from core.worker.local import classify_exit
-from core.worker.supervisor import run_worker
+from core.worker.launching import ROOT, Offer, Patience, child_environment
+from core.worker.local import LocalLauncher, classify_exit
+from core.worker.supervisor import LANES, Supervisor, run_worker
 from tests.worker.builders import SERVE, Workers, photo_bytes, wait_until
 
 PHOTOS = 150  # so that an import lasts long enough to be met under way
@@ -262,6 +264,63 @@ def test_a_process_that_left_without_a_verdict_is_judged_by_its_exit_code(
     classify_exit(store, JOBS, work, code)
 
     assert state_of(store, job) is state
+
+
+@dataclass
+class Faulty(LocalLauncher):
+    """Meets a fault that has a sentence, as long as there is one."""
+
+    of_work: str = ""
+    of_offer: str = ""
+
+    def watch(self) -> None:
+        if self.of_work:
+            raise FormatError(self.of_work)
+
+    def offer(self) -> Offer:
+        if self.of_offer:
+            raise FormatError(self.of_offer)
+        return super().offer()
+
+
+def notes(store: Store) -> dict[str, str]:
+    return {worker.host: worker.note for worker, _ in reported.list_all(store)}
+
+
+@pytest.mark.parametrize(
+    ("of_work", "of_offer", "note"),
+    [("A is wrong.", "", "A is wrong."), ("", "B is wrong.", "B is wrong."), ("A.", "B.", "B. A.")],
+)
+def test_a_fault_of_one_lane_is_its_workers_note_and_the_other_lane_is_served(
+    store: Store, caplog: pytest.LogCaptureFixture, of_work: str, of_offer: str, note: str
+) -> None:
+    faulty = Faulty(store, LANES["run"], host="elsewhere", of_work=of_work, of_offer=of_offer)
+    served = LocalLauncher(store, LANES["job"], host="here")
+    supervisor = Supervisor(store, [faulty, served], Patience(report=-1))
+    job = jobs.create(store, "import", {})
+
+    for _ in range(3):
+        supervisor.round()
+    (child,) = served.children.values()
+    child.kill()
+    child.wait()
+
+    assert notes(store) == {"elsewhere": note, "here": ""}
+    assert state_of(store, job) is not WorkState.QUEUED
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == bool(of_work)
+    faulty.of_work = faulty.of_offer = ""
+    supervisor.launchers = [faulty]
+    for _ in range(2):
+        supervisor.round()
+    assert notes(store) == {"elsewhere": "", "here": ""}
+
+
+def test_a_lane_with_a_fault_is_not_done(store: Store) -> None:
+    faulty = Faulty(store, LANES["run"], of_work="A is wrong.")
+
+    assert Supervisor(store, [faulty]).round() is False
+    faulty.of_work = ""
+    assert Supervisor(store, [faulty]).round() is True
 
 
 def test_the_worker_process_loads_no_torch() -> None:
