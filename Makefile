@@ -45,7 +45,7 @@ check: setup-dev
 	$(BIN)/pytest -n $(WORKERS) -m "$(QUICK)"
 
 test: check
-	MASKWRIGHT_CHROMIUM="$$(tests/tools.sh chromium)" $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "browser or acceptance"
+	MASKWRIGHT_CHROMIUM="$$(tests/tools.sh chromium)" $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "(browser or acceptance) and not integration"
 
 test-integration: setup-dev
 	tests/tools.sh postgres > /dev/null

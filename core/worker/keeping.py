@@ -121,7 +121,8 @@ def prune(attempt: Attempt) -> None:
     for checkpoint in given_up.values():
         for key in (checkpoint, f"{checkpoint.removesuffix('.pt')}.json"):
             patiently(lambda key=key: store.blobs.delete(key), check=check)
-    logger.info("gave up the checkpoints of epochs %s", sorted(given_up))
+    if given_up:  # else others need all of them
+        logger.info("gave up the checkpoints of epochs %s", sorted(given_up))
 
 
 def clear_up(attempt: Attempt) -> None:

@@ -2,11 +2,14 @@
 
 import multiprocessing
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 
 import pytest
 import sqlalchemy as sa
 
 from core.domain.errors import Cancelled, Fenced
+from core.domain.runs import WorkState
 from core.storage import jobs, lifecycle, processes
 from core.storage.lifecycle import JOBS, Claim, Room
 from core.storage.settings import Settings
@@ -109,3 +112,70 @@ def test_fenced_work_that_hangs_is_ended(store: Store, claim: Claim) -> None:
     process.join(30)
 
     assert process.exitcode == EXIT_FENCED
+
+
+def stall(settings: Settings, claim: Claim) -> None:
+    with Heartbeat(open_store(settings), JOBS, claim, beat_seconds=0.05, stalled_after_seconds=1):
+        time.sleep(60)
+
+
+def go_on(settings: Settings, claim: Claim) -> None:
+    with Heartbeat(
+        open_store(settings), JOBS, claim, beat_seconds=0.05, stalled_after_seconds=2
+    ) as heartbeat:
+        for _ in range(80):  # twice as long as it may be silent
+            time.sleep(0.05)
+            heartbeat.check()
+
+
+def in_a_process(work: Callable[[Settings, Claim], None], store: Store, claim: Claim) -> BaseProcess:
+    settings = Settings(home=store.home, database_url="", blobs="")
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(settings, claim))
+    process.start()
+    return process
+
+
+def test_work_that_hangs_is_ended_and_may_start_again(store: Store, claim: Claim) -> None:
+    process = in_a_process(stall, store, claim)
+    process.join(30)
+
+    left = jobs.get(store, claim.work_id)
+    assert process.exitcode == EXIT_FENCED
+    assert (left.state, left.error) == (WorkState.INTERRUPTED, "it made no progress for 0 minutes")
+    assert crashes(store, claim) == 1
+    assert lifecycle.requeue_interrupted(store, JOBS) == [claim.work_id]
+
+
+def test_work_that_goes_on_is_not_ended_however_long_it_takes(store: Store, claim: Claim) -> None:
+    process = in_a_process(go_on, store, claim)
+    process.join(60)
+
+    assert process.exitcode == 0
+    assert jobs.get(store, claim.work_id).state is WorkState.RUNNING
+    assert crashes(store, claim) == 0
+
+
+def test_work_that_hangs_and_was_to_be_cancelled_is_cancelled(store: Store, claim: Claim) -> None:
+    lifecycle.request_cancel(store, JOBS, claim.work_id)
+
+    process = in_a_process(stall, store, claim)
+    process.join(30)
+
+    assert process.exitcode == EXIT_FENCED
+    assert jobs.get(store, claim.work_id).state is WorkState.CANCELLED
+
+
+def test_work_that_hangs_is_ended_even_where_its_row_cannot_be_written(store: Store, claim: Claim) -> None:
+    rename_table(store, "job", "away")
+
+    process = in_a_process(stall, store, claim)
+    process.join(30)
+    rename_table(store, "away", "job")
+
+    assert process.exitcode == EXIT_FENCED
+    assert jobs.get(store, claim.work_id).state is WorkState.RUNNING
+
+
+def crashes(store: Store, claim: Claim) -> int:
+    with store.read() as connection:
+        return connection.execute(sa.select(JOBS.c.crashes).where(JOBS.c.id == claim.work_id)).scalar_one()
