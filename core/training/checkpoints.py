@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What a disk, a network share or a full table of open files says, and may not say the next time.
+_PASSING = frozenset(
+    {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
+)
 _PACKAGES = ("torch", "timm", "segmentation_models_pytorch", "lightning", "numpy", "opencv-python-headless")
 
 
@@ -240,11 +245,10 @@ def _translated(path: Path) -> Generator[None]:
     """
     try:
         yield
-    except FileNotFoundError as error:
-        raise _damaged(path, error) from error
     except OSError as error:
-        reason = error.strerror or error
-        raise OutOfReach(f"The checkpoint {path.name} cannot be read now ({reason}).") from error
+        if error.errno not in _PASSING:  # a cut file is EINVAL to torch
+            raise _damaged(path, error) from error
+        raise OutOfReach(f"The checkpoint {path.name} cannot be read now ({error.strerror}).") from error
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         if _is_out_of_memory(error):
             raise

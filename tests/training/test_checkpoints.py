@@ -5,6 +5,8 @@ import hashlib
 import itertools
 import json
 import logging
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import onnx
 import pytest
 import torch
 
-from core.domain.errors import FormatError, StorageError
+from core.domain.errors import FormatError, OutOfReach, StorageError
 from core.domain.labels import Category
 from core.domain.training import TrainingConfig
 from core.models.card import CARD_KEY, card_from_json
@@ -43,6 +45,17 @@ def test_the_json_beside_says_what_the_weights_are(checkpoint: Path, config: Tra
     assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert document["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert sorted(p.name for p in checkpoint.parent.iterdir()) == ["epoch_001-a1.json", "epoch_001-a1.pt"]
+
+
+def test_what_may_be_read_the_next_time_is_no_damage(checkpoint: Path) -> None:
+    former = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open() as file:  # the lowest number that is free
+        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno(), former[1]))
+        try:
+            with pytest.raises(OutOfReach, match=r"epoch_001-a1\.pt cannot be read now"):
+                load_weights(checkpoint)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, former)
 
 
 @pytest.mark.parametrize(
