@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy.exc import DatabaseError
 
 from core.domain.errors import OtherVersion, StorageError
@@ -80,7 +81,7 @@ def open_store(settings: Settings | None = None, *, migrate: bool = True) -> Sto
     Raises:
         FormatError: a setting is not what it should be.
         OutOfReach: the database does not answer now.
-        OtherVersion: the database is, and is not to be brought up to date.
+        OtherVersion: the database is of a newer program, or of an older one and is to stay so.
         StorageError: the home folder or the database cannot be used.
     """
     settings = settings or Settings()
@@ -124,7 +125,12 @@ def _upgrade(engine: sa.Engine) -> None:
         if _revision(connection) != _head():
             config = _alembic_config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:  # it has a revision that this program does not know
+                raise OtherVersion(
+                    "The database was brought up to date by a newer version of Maskwright. Start that one."
+                ) from error
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -116,6 +116,16 @@ def test_work_that_an_older_program_refused_waits_for_a_newer_one(store: Store, 
     assert kinds(store, queued) == ["dispatched", "queued", "dispatched", "running", "succeeded"]
 
 
+def test_an_older_worker_does_not_even_begin_and_says_what_to_do(store: Store, workers: Workers) -> None:
+    upgrade(store)
+
+    worker = workers.start("once=True")
+
+    assert worker.wait(60) == 1
+    said = (store.home / "test.log").read_text()
+    assert "brought up to date by a newer version of Maskwright. Start that one." in said
+
+
 def notes(store: Store) -> list[str]:
     return [worker.note for worker, _seconds in workers.list_all(store)]
 

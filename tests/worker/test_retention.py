@@ -3,12 +3,14 @@
 import dataclasses
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 import torch
+from sqlalchemy import event
 
 from core.domain.runs import Champion, Run, WorkState
 from core.storage import lifecycle, processes, reservations, runs, tables
@@ -132,6 +134,36 @@ def test_a_death_between_a_checkpoints_row_and_its_files_leaves_no_file_for_ever
     check_kept(store, run)
 
 
+@contextmanager
+def dying_at(store: Store, statement: str) -> Generator[None]:
+    """Have the process killed when it is about to send such a statement to the database."""
+
+    def die(_connection: object, _cursor: object, sent: str, *_: object) -> None:
+        if sent.startswith(statement):
+            raise Killed
+
+    event.listen(store.engine, "before_cursor_execute", die)
+    yield
+    event.remove(store.engine, "before_cursor_execute", die)
+
+
+def test_a_death_after_the_last_epochs_row_keeps_no_more_than_is_promised(
+    store: Store, queue_run: QueueRun, moments: Moments
+) -> None:
+    run = queue_run(epochs=3, keep="best:1", **SMALL)
+    moments.before(kill, epoch=3, batch=2)
+    carry_out_until_killed(store, run)
+    moments.before(lambda: make_worst(store, run, 2), epoch=1, batch=3)
+
+    with dying_at(store, "UPDATE epoch SET checkpoint"):
+        killed = carry_out_until_killed(store, run)
+
+    assert killed.epochs_done == 3
+    assert runs.epochs(store, run.id)[1].checkpoint
+    check_succeeded(*carry_out(store, run))
+    check_kept(store, run)
+
+
 def choose(store: Store, run: Run, epoch: int) -> None:
     """Make an epoch its project's champion as soon as its row is there."""
     wait_until(lambda: runs.get(store, run.id).epochs_done >= epoch)
@@ -149,7 +181,6 @@ def test_a_champion_chosen_in_mid_run_is_kept(store: Store, queue_run: QueueRun,
     check_kept(store, run, others={1, 2, 3})
 
 
-@pytest.mark.acceptance
 def test_an_epoch_that_another_run_is_yet_to_start_from_is_kept_and_it_really_does(
     store: Store, queue_run: QueueRun, moments: Moments
 ) -> None:
@@ -223,7 +254,6 @@ def test_what_killed_attempts_left_is_gone_after_the_next_one_and_nothing_else(
     assert not (store.home / "cache" / "checkpoints" / run.id).exists()
 
 
-@pytest.mark.acceptance
 def test_a_run_whose_processes_are_killed_in_each_epoch_keeps_its_promise_and_leaves_nothing(
     store: Store, queue_run: QueueRun, workers: Workers
 ) -> None:
