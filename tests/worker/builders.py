@@ -94,6 +94,33 @@ def wait_until(is_true: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def halt(store: Store, process: Process) -> None:
+    """Stop a process without ending it, but not inside a transaction: that locks all other writers out."""
+
+    def is_halted() -> bool:
+        os.kill(process.pid, signal.SIGSTOP)
+        if _can_write(store):
+            return True
+        os.kill(process.pid, signal.SIGCONT)
+        return False
+
+    wait_until(is_halted)
+
+
+def _can_write(store: Store) -> bool:
+    database = store.engine.url.database
+    assert database is not None
+    connection = sqlite3.connect(database, timeout=1, isolation_level=None)
+    try:
+        connection.execute("begin immediate")
+        connection.execute("rollback")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def kill(process: Process) -> None:
     """Kill a process that the store names."""
     os.kill(process.pid, signal.SIGKILL)

@@ -152,7 +152,7 @@ def halt_under_way(store: Store, job: Job) -> int:
     wait_until(lambda: state_of(store, job) is WorkState.RUNNING)
     (work,) = lifecycle.active(store, JOBS)
     assert work.process is not None
-    os.kill(work.process.pid, signal.SIGSTOP)
+    halt(store, work.process)
     assert state_of(store, job) is WorkState.RUNNING
     return work.process.pid
 

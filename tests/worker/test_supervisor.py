@@ -23,7 +23,7 @@ from core.storage.sweep import GONE_AFTER_SECONDS, sweep
 from core.worker.launching import ROOT, Offer, Patience, child_environment
 from core.worker.local import LocalLauncher, classify_exit
 from core.worker.supervisor import LANES, Supervisor, run_worker
-from tests.worker.builders import SERVE, Workers, photo_bytes, wait_until
+from tests.worker.builders import SERVE, Workers, halt, photo_bytes, wait_until
 
 PHOTOS = 150  # so that an import lasts long enough to be met under way
 QUICK = Patience(poll=0.1, cancel=1, terminate=1)
@@ -59,7 +59,7 @@ def halt_under_way(store: Store, job: Job) -> Process:
     wait_until(lambda: state_of(store, job) is WorkState.RUNNING)
     process = process_of(store, job)
     assert process is not None
-    os.kill(process.pid, signal.SIGSTOP)
+    halt(store, process)
     assert state_of(store, job) is WorkState.RUNNING
     return process
 
