@@ -21,7 +21,7 @@ from core.worker.launching import Patience
 from core.worker.local import LocalLauncher
 from core.worker.supervisor import LANES, OUTDATED, Supervisor, open_launchers, run_worker
 from tests.storage.servers import Postgres, postgres_server
-from tests.worker.builders import Workers, photo_bytes, wait_until
+from tests.worker.builders import Workers, halt, photo_bytes, wait_until
 
 pytestmark = pytest.mark.acceptance
 
