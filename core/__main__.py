@@ -7,21 +7,31 @@ to standard error. The exit code is 0 only on success.
 import json
 import logging
 import sys
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from core.domain.errors import AppError, FormatError, pick
 from core.domain.runs import Job, Run
 from core.domain.training import TrainingConfig
-from core.services import checkpoints, evaluation, prediction, projects, reports, training, workers
+from core.services import (
+    checkpoints,
+    evaluation,
+    prediction,
+    projects,
+    recipes,
+    reports,
+    start_weights,
+    training,
+    workers,
+)
 from core.services.home import Store, open_home
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+T = TypeVar("T")
 
 ProjectOption = Annotated[str, typer.Option("--project", help="The project's name.")]
 RunArgument = Annotated[str, typer.Argument(help="A run's id.")]
@@ -85,6 +95,7 @@ def train(
     continue_: Annotated[
         str | None, typer.Option("--continue", help="RUN or RUN:EPOCH, whose weights to start from.")
     ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A state dict's file, to start from.")] = None,
     priority: Annotated[int, typer.Option(help="Of the runs that wait, the highest starts first.")] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the run is over.")] = False,
     as_json: JsonOption = False,
@@ -98,13 +109,15 @@ def train(
     changes: dict[str, str | int | float | bool] = dict(_pair(text) for text in set_ or [])
     if epochs is not None:
         changes["epochs"] = epochs
+    if weights is not None:
+        changes["start_weights"] = start_weights.keep(store, weights.name, weights).sha256
     run, warnings = _queued(store, Wanted(project, preset, from_, continue_), changes, priority)
     if wait:
         run = workers.wait(
             store,
             lambda: training.get_run(store, run.id),
             evaluation.is_over,
-            _progress_line(store),
+            _told_once(lambda r: reports.progress_line(r, training.waiting_reason(store, r))),
             lane="run",
         )
     _answer(
@@ -271,11 +284,16 @@ def export(
 @app.command()
 def presets(as_json: JsonOption = False) -> None:
     """List the recipes to train with."""
-    listed = [
-        {"name": name, "title": preset.title, "description": preset.description}
-        for name, preset in training.presets().items()
-    ]
+    listed = [{"name": name, **asdict(preset)} for name, preset in recipes.presets().items()]
     _answer(as_json, listed, [f"{p['name']:12} {p['title']}: {p['description']}" for p in listed])
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the networks with the encoders they were tested on; each takes sides of a multiple of a number."""
+    listed = recipes.architectures()
+    lines = [f"{m.name:20} {m.title} (x {m.size_multiple} px): {', '.join(m.encoders)}" for m in listed]
+    _answer(as_json, [asdict(m) for m in listed], lines)
 
 
 @app.command()
@@ -300,7 +318,8 @@ def _queued(
         config = training.reconfigure(_start_config(store, wanted.continued), changes)
     else:
         config = training.configure(wanted.preset or "fast", changes)
-    warnings = training.collect(store, target.id, config).warnings
+    data = training.collect(store, target.id, config)
+    warnings = (*data.warnings, *filter(None, [recipes.memory_note(store, config, len(data.categories))]))
     for warning in warnings:
         _say(warning)
     return training.start_run(store, target.id, config, priority=priority), warnings
@@ -319,8 +338,11 @@ def _answer_state(store: Store, run_id: str, as_json: bool) -> None:
 
 
 def _carried_out(store: Store, job: Job) -> Job:
+    def obstacle(job: Job) -> str:
+        return "" if job.state.is_active or job.state.is_final else workers.obstacle(store, "job")
+
     done = workers.wait(
-        store, lambda: evaluation.job(store, job.id), evaluation.is_over, _obstacle_line(store)
+        store, lambda: evaluation.job(store, job.id), evaluation.is_over, _told_once(obstacle)
     )
     return evaluation.require_done(done)
 
@@ -349,25 +371,13 @@ def _counter(what: str) -> Callable[[int, int], None]:
     return show
 
 
-def _progress_line(store: Store) -> Callable[[Run], None]:
+def _told_once(line_of: Callable[[T], str]) -> Callable[[T], None]:
+    """Say what there is to say of some work, whenever that is something else."""
     last = ""
 
-    def show(run: Run) -> None:
+    def show(work: T) -> None:
         nonlocal last
-        line = reports.progress_line(run, training.waiting_reason(store, run))
-        if line != last:
-            _say(line)
-            last = line
-
-    return show
-
-
-def _obstacle_line(store: Store) -> Callable[[Job], None]:
-    last = ""
-
-    def show(job: Job) -> None:
-        nonlocal last
-        line = "" if job.state.is_active or job.state.is_final else workers.obstacle(store, "job")
+        line = line_of(work)
         if line and line != last:
             _say(line)
         last = line
@@ -375,20 +385,14 @@ def _obstacle_line(store: Store) -> Callable[[Job], None]:
     return show
 
 
-@contextmanager
-def _spoken_errors() -> Generator[None]:
-    try:
-        yield
-    except AppError as error:
-        _say(str(error))
-        raise SystemExit(1) from None
-
-
 def main() -> None:
     """Run the command line; an AppError is one sentence on standard error and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    with _spoken_errors():
+    try:
         app(standalone_mode=True)
+    except AppError as error:
+        _say(str(error))
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

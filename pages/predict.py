@@ -26,6 +26,35 @@ def predicted(_run: Run, run_id: str, epoch: int, name: str, data: bytes) -> Pho
     return prediction.predict_photo(store, _run, epoch, name, data)
 
 
+def found_words(found: PhotoPrediction) -> str:
+    """Say how many single damages there are of each class, the most frequent first: "scratch × 3"."""
+    counts = sorted(found.counts.items(), key=lambda entry: -entry[1])
+    return ", ".join(f"{name} × {count}" for name, count in counts if count) or "none"
+
+
+def draw_findings(found: PhotoPrediction) -> None:
+    """Show how many single damages of each class were found and how large they are, the largest first."""
+    rows = ["| Class | Found | Share of the photo |", "| :-- | --: | --: |"]
+    for category in sorted(found.classes, key=lambda category: -found.share[category.name]):
+        share, count = found.share[category.name], found.counts[category.name]
+        name = class_chip(category).replace("|", "\\|")
+        rows.append(f"| {name} | × {count} | **{share:.1%}** |" if share else f"| {name} | | :gray[none] |")
+    st.markdown("\n".join(rows))
+    if not any(found.share.values()):
+        st.caption("No damage found.")
+        return
+    st.caption(prediction.HOW_TOLD_APART[found.told_apart], help=prediction.TOO_SMALL)
+    with st.expander("Single damages", icon=":material/format_list_numbered:"):
+        st.dataframe(
+            [
+                {"Class": f.category, "Share": f"{f.share:.2%}", "Sure": f"{f.score:.0%}"}
+                for f in found.findings
+            ],
+            hide_index=True,
+            height="content" if len(found.findings) < 8 else 280,
+        )
+
+
 def draw_result(found: PhotoPrediction) -> None:
     """Show one photo with its damage, the shares and the downloads."""
     stage, side = st.columns([3, 1], gap="medium")
@@ -44,14 +73,7 @@ def draw_result(found: PhotoPrediction) -> None:
             height=460,
         )
     with side:
-        st.markdown("**Share of the photo**")
-        for category in found.classes:
-            share = found.share.get(category.name, 0.0)
-            with st.container(horizontal=True, horizontal_alignment="distribute", gap="small"):
-                st.markdown(class_chip(category), width="content")
-                st.markdown(f"**{share:.1%}**" if share else ":gray[none]", width="content")
-        if not any(found.share.values()):
-            st.caption("No damage found.")
+        draw_findings(found)
         stem = found.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
         st.download_button(
             "Mask (PNG)", lambda: prediction.mask_png(store, found), f"{stem}_mask.png", "image/png",
@@ -141,7 +163,10 @@ if results:
     draw_sketch(results[at or 0])
     if len(results) > 1:
         st.dataframe(
-            [{"Photo": f.name, **{n: f"{s:.1%}" for n, s in f.share.items()}} for f in results],
+            [
+                {"Photo": f.name, "Found": found_words(f), **{n: f"{s:.1%}" for n, s in f.share.items()}}
+                for f in results
+            ],
             hide_index=True,
         )
         st.download_button(

@@ -18,6 +18,9 @@ from core.domain.errors import FormatError
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
+IGNORED = 255
+"""In a label map: what is there counts nowhere, neither learnt nor measured."""
+
 MAX_OPS = 10_000
 MAX_POINTS = 100_000
 

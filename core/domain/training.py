@@ -8,38 +8,71 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.domain.errors import FormatError, UnknownChoice, listed
-from core.domain.labels import Annotation, Category, Split
+from core.domain.labels import IGNORED, Annotation, Category, Split
 
 MIN_LABELLED_IMAGES = 2
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """All choices of one run. Sizes in pixels; images are stretched to size x size."""
+    """All choices of one run. Sizes in pixels; images are stretched to size x size.
+
+    The defaults are what a run of an older program did, whose stored configuration lacks a key; what
+    we advise is in PRESETS.
+    """
 
     preset: str = "fast"
+    # The network and the weights it starts from.
     model: str = "deeplabv3plus"
     encoder: str = "tu-tf_efficientnet_lite0"
     encoder_weights: str = "imagenet"  # "none" starts from random weights
+    start_weights: str = ""  # sha256 of a state dict in the blob store, instead of encoder_weights
+    start_from: str = ""  # RUN/EPOCH whose weights it starts from, instead of encoder_weights
+    # What it sees.
     size: int = 256
-    epochs: int = 12
-    batch_size: int = 8
-    loss: str = "ce+dice"
-    encoder_learning_rate: float = 6e-4
-    decoder_learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    warmup_share: float = 0.15
-    clip_gradient_norm: float = 5.0
-    augment: bool = True
+    crop: int = 0  # trains on random squares of this side cut from the size x size image; 0: on all of it
+    progressive: bool = False  # trains on smaller images first: from half the size up to all of it
+    augmentation: str = "standard"
+    cutmix: float = 0.0  # share of images that get a rectangle of another one
+    copy_paste: float = 0.0  # share of images that get damage regions of another one
+    expand_to: int = 0  # augmented copies up to so many training images, made once before training; 0: none
+    balance: float = 0.0  # 0: each image as often as others; 1: images of rare classes drawn more often
+    epoch_images: int = 0  # images drawn per epoch, however many there are; 0: each one once
+    train_share: float = 1.0  # of the training images, drawn by class and seed
     valid_share: float = 0.2  # held out where the images bring no split of their own
+    split_by_group: bool = True  # images of one group never lie on both sides of a split that we draw
     max_train_images: int = 0  # 0: all
     max_valid_images: int = 0  # 0: all
+    # What it minimises.
+    loss: str = "ce+dice"  # a sum such as ssim+focal+dice or 0.5*ce+dice
+    class_weights: str = "none"  # none, inverse, median, effective, or name=weight, ... by hand
+    background_weight: float = 1.0  # 0 leaves background out of the loss
+    ignore_class: str = ""  # the name of a class whose pixels count nowhere, neither learnt nor measured
+    # How it minimises that.
+    epochs: int = 12
+    batch_size: int = 8
+    accumulate: int = 1  # batches per step of the optimiser
+    optimizer: str = "adamw"
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 1e-2
+    schedule: str = "one_cycle"
+    warmup_share: float = 0.15  # of all steps
+    encoder_learning_rate: float = 6e-4
+    decoder_learning_rate: float = 2e-3
+    layer_decay: float = 1.0  # each stage of the encoder learns at this times the rate of the next
+    frozen_epochs: int = 0  # the encoder's weights stay for so many epochs
+    batch_norm: str = "train"  # frozen: the encoder keeps its statistics of before
+    clip_gradient_norm: float = 5.0
+    ema: float = 0.0  # decay per step of the averaged weights that are measured and kept; 0: no averaging
+    patience: int = 0  # ends after so many epochs without a better one; 0: never early
+    # Where and how exactly it computes, and what it keeps.
+    precision: str = "auto"  # auto, fp32, bf16, fp16
+    compile: bool = False
     seed: int = 0
     threads: int = 0  # CPU threads; 0: as many as there are cores
     devices: int = 1  # GPUs of one machine, or as many processes where there is none; they share a batch
     deterministic: bool = False  # the same weights to the last bit each time, where that is slower too
     keep: str = "all"  # which checkpoints stay: all, every:N, best:N; the best and the last always do
-    start_from: str = ""  # RUN/EPOCH whose weights it starts from, instead of encoder_weights
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -47,28 +80,61 @@ class TrainingConfig:
         Raises:
             FormatError: a value is out of its range; the sentence names the key and the range.
         """
-        _in_range("size", self.size, 64, 2048)
-        if self.size % 32:
-            raise FormatError(f"size must be a multiple of 32, not {self.size}.")
-        _in_range("epochs", self.epochs, 1, 10_000)
-        _in_range("batch_size", self.batch_size, 2, 1024)
-        _in_range("encoder_learning_rate", self.encoder_learning_rate, 0, 1)
-        _in_range("decoder_learning_rate", self.decoder_learning_rate, 1e-9, 1)
-        _in_range("weight_decay", self.weight_decay, 0, 10)
-        _in_range("warmup_share", self.warmup_share, 0, 0.9)
-        _in_range("clip_gradient_norm", self.clip_gradient_norm, 0, 1e6)
-        _in_range("valid_share", self.valid_share, 0.01, 0.9)
-        _in_range("max_train_images", self.max_train_images, 0, 10**9)
-        _in_range("max_valid_images", self.max_valid_images, 0, 10**9)
-        _in_range("seed", self.seed, 0, 2**31 - 1)
-        _in_range("threads", self.threads, 0, 1024)
-        _in_range("devices", self.devices, 1, 64)
+        for key, (low, high) in _RANGES.items():
+            _in_range(key, getattr(self, key), low, high)
+        for key, choices in CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise FormatError(f"{key} must be one of {listed(choices)}, not “{getattr(self, key)}”.")
+        if self.crop > self.size:
+            raise FormatError(f"crop must not be larger than size, which is {self.size}.")
         if self.batch_size < 2 * self.devices:
             raise FormatError(
                 f"batch_size must be at least {2 * self.devices} on {self.devices} devices: "
                 "each takes its share of a batch, and batch normalisation needs two photos."
             )
+        if self.start_from and self.start_weights:
+            raise FormatError("Choose one: start_from takes a checkpoint, start_weights a file of weights.")
         retention(self.keep)
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": ("adam", "adamw", "sgd"),
+    "schedule": ("constant", "step", "poly", "cosine", "one_cycle"),
+    "batch_norm": ("train", "frozen"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+}
+"""Keys of TrainingConfig that take one of a few words."""
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "size": (32, 2048),
+    "crop": (0, 2048),
+    "cutmix": (0, 1),
+    "copy_paste": (0, 1),
+    "expand_to": (0, 10**6),
+    "balance": (0, 1),
+    "epoch_images": (0, 10**7),
+    "train_share": (0.001, 1),
+    "valid_share": (0.01, 0.9),
+    "max_train_images": (0, 10**9),
+    "max_valid_images": (0, 10**9),
+    "background_weight": (0, 1000),
+    "epochs": (1, 10_000),
+    "batch_size": (2, 1024),
+    "accumulate": (1, 1024),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0, 10),
+    "warmup_share": (0, 0.9),
+    "encoder_learning_rate": (0, 1),
+    "decoder_learning_rate": (1e-9, 1),
+    "layer_decay": (0.1, 1),
+    "frozen_epochs": (0, 10_000),
+    "clip_gradient_norm": (0, 1e6),
+    "ema": (0, 0.99999),
+    "patience": (0, 10_000),
+    "seed": (0, 2**31 - 1),
+    "threads": (0, 1024),
+    "devices": (1, 64),
+}
 
 
 @dataclass(frozen=True)
@@ -106,15 +172,6 @@ def retention(keep: str) -> Retention:
     raise FormatError(f"keep must be all, every:N or best:N with N from 1 on, not “{keep}”.")
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A named recipe: what a person picks instead of twenty numbers."""
-
-    title: str
-    description: str
-    config: TrainingConfig
-
-
 def changed_config(config: TrainingConfig, changes: Mapping[str, str | int | float | bool]) -> TrainingConfig:
     """Give a copy with some keys changed; text values are read as the key's type.
 
@@ -134,13 +191,16 @@ def changed_config(config: TrainingConfig, changes: Mapping[str, str | int | flo
 
 
 def config_from_json(value: Mapping[str, Any]) -> TrainingConfig:
-    """Read a stored configuration; keys of a newer or older program are an error.
+    """Read a stored configuration; a key that an older program did not have has its default.
 
     Raises:
         FormatError: a key is unknown or a value is out of its range.
     """
+    values = dict(value)
+    if "augment" in values:  # until 0.2
+        values["augmentation"] = "standard" if values.pop("augment") else "none"
     try:
-        return TrainingConfig(**value)
+        return TrainingConfig(**values)
     except TypeError as error:
         raise FormatError(f"This run's configuration is of another version: {error}.") from error
 
@@ -169,6 +229,7 @@ class DataVersion:
     hash: str
     categories: tuple[Category, ...]
     items: tuple[VersionItem, ...] = field(repr=False)
+    ignored: tuple[Category, ...] = ()  # no class of the model: their pixels count nowhere
 
     def split(self, split: Split) -> tuple[VersionItem, ...]:
         """Give the images of one split, in stored order."""
@@ -176,8 +237,9 @@ class DataVersion:
 
     @property
     def class_index(self) -> dict[int, int]:
-        """Map category_id to the model's channel (1 and up)."""
-        return {c.category_id: i for i, c in enumerate(self.categories, start=1)}
+        """Map category_id to the model's channel (1 and up), or to IGNORED."""
+        channels = {c.category_id: i for i, c in enumerate(self.categories, start=1)}
+        return channels | {c.category_id: IGNORED for c in self.ignored}
 
 
 @dataclass(frozen=True)
@@ -219,13 +281,3 @@ def _kind_name(kind: type) -> str:
 def _in_range(key: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise FormatError(f"{key} must lie between {low:g} and {high:g}, not {value:g}.")
-
-
-PRESETS: dict[str, Preset] = {
-    "fast": Preset(
-        title="Fast",
-        description="DeepLabV3+ on EfficientNet-Lite0 with ImageNet weights at 256 px. "
-        "Trains on a laptop's processor in minutes; a good first answer.",
-        config=TrainingConfig(preset="fast"),
-    ),
-}

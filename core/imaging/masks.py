@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from core.domain.errors import FormatError
-from core.domain.labels import Annotation, BrushOp, Op, PolygonOp, RleOp
+from core.domain.labels import IGNORED, Annotation, BrushOp, Op, PolygonOp, RleOp
 from core.imaging.limits import MAX_PIXELS
 
 Mask = NDArray[np.bool_]
@@ -31,6 +31,7 @@ MAX_CHARS_PER_RUN = 7  # 35 bits, far more than MAX_PIXELS
 SUBPIXEL_BITS = 4
 FILL_BORDER_PX = 0.45
 MARGIN_PX = 4  # OpenCV fills outlines that leave the array up to 0.8 px wrong along the array's border
+MAX_INSTANCES = 255  # that a byte can number
 HALF_TURN = np.linspace(-np.pi / 2, np.pi / 2, 33)
 
 
@@ -101,8 +102,8 @@ def label_map(
 
     Args:
         annotations: in painting order; where two overlap, the later one is on top.
-        class_index: category_id to class index (1..255). An annotation of a category that is not in
-            it is left out, as if it had not been drawn.
+        class_index: category_id to class index (1..255, of which 255 is IGNORED). An annotation of a
+            category that is not in it is left out, as if it had not been drawn.
         size_hw: height and width of the image.
 
     Returns:
@@ -121,6 +122,48 @@ def label_map(
         box, (x, y) = rasterise_box(annotation.ops, size_hw)
         np.copyto(painted[y : y + box.shape[0], x : x + box.shape[1]], np.uint8(index), where=box)
     return painted
+
+
+def instance_map(
+    annotations: Iterable[Annotation], class_index: Mapping[int, int], size_hw: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Paint annotations into one map of single regions, as ``label_map`` paints their classes.
+
+    Args:
+        annotations, class_index, size_hw: as in ``label_map``. What is IGNORED there is no region, but
+            covers those under it.
+
+    Returns:
+        uint8 (H, W): 0 where there is no region, k on the visible pixels of the k-th region drawn. Of
+        more than 255 regions the 255 with the most visible pixels are left, numbered anew.
+
+    Raises:
+        FormatError: as ``rasterise``.
+    """
+    _check_size(size_hw)
+    drawn = [a for a in annotations if a.category_id in class_index]
+    painted = np.zeros(size_hw, np.uint8 if len(drawn) <= MAX_INSTANCES else np.int32)
+    number = 0
+    for annotation in drawn:
+        is_region = class_index[annotation.category_id] != IGNORED
+        number += is_region
+        box, (x, y) = rasterise_box(annotation.ops, size_hw)
+        value = painted.dtype.type(number if is_region else 0)
+        np.copyto(painted[y : y + box.shape[0], x : x + box.shape[1]], value, where=box)
+    return number_instances(painted) if number > MAX_INSTANCES else painted.astype(np.uint8)
+
+
+def number_instances(numbered: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """Number the regions of a map (H, W) from 1 on, in the order of their numbers; 0 stays 0.
+
+    Of more than 255 regions the smallest become 0.
+    """
+    numbers, places, counts = np.unique(numbered, return_inverse=True, return_counts=True)
+    ranks = np.argsort(np.where(numbers > 0, -counts, 1), kind="stable")[:MAX_INSTANCES]
+    is_kept = np.zeros(len(numbers), np.bool_)
+    is_kept[ranks] = numbers[ranks] > 0
+    anew = np.where(is_kept, np.cumsum(is_kept), 0).astype(np.uint8)
+    return anew[places].reshape(numbered.shape)
 
 
 def encode_rle(mask: Mask) -> str:

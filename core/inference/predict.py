@@ -1,7 +1,8 @@
-"""A model and a photo become a label map, its confidence and what can be read off them."""
+"""A model and a photo become a label map, its confidence, single regions and what can be read off them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +10,23 @@ from numpy.typing import NDArray
 from core.domain.labels import Category
 from core.domain.scores import Scores, score
 from core.imaging.confusion import confusion_matrix
+from core.imaging.overlay import at_display_size
 from core.imaging.reading import decode_rgb
-from core.inference.session import Model
+from core.inference.regions import (
+    LEAST_SHARE,
+    Regions,
+    find_centres,
+    in_pixels_of,
+    regions_by_centres,
+    regions_by_components,
+)
+from core.inference.session import Model, Outputs
 from core.models.preprocessing import network_image, to_input
 from core.models.upsampling import predict_map
+
+ToldApart = Literal["model", "connected", "no_centre"]
+"""How regions were told apart: by the model; as connected pixels of a class, since the model gives classes
+alone; or as such since it found no region's centre in this photo."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +35,15 @@ class Prediction:
 
     label_map: uint8 (H, W) class indices, 0 is background. confidence: uint8 (h, w), the long side
     at most 1024: the winning class's probability times 255. size_wh: (W, H) of the label map.
+    regions: the single ones of at least LEAST_SHARE of the image, largest first, in pixels of the label
+    map; counted at (h, w), which is the size of their number map.
     """
 
     label_map: NDArray[np.uint8] = field(repr=False)
     confidence: NDArray[np.uint8] = field(repr=False)
     size_wh: tuple[int, int]
+    regions: Regions
+    told_apart: ToldApart
 
 
 @dataclass(frozen=True)
@@ -54,9 +72,11 @@ def predict(
         size_wh = size_wh or _size_wh(decode_rgb(photo))
         photo = network_image(photo, model.preprocessing.size)
     width, height = size_wh or _size_wh(photo)
-    logits = model.logits(to_input(photo, model.preprocessing))
-    label_map, confidence = predict_map(logits, (height, width))
-    return Prediction(label_map, confidence, (width, height))
+    outputs = model.outputs(to_input(photo, model.preprocessing))
+    label_map, confidence = predict_map(outputs.logits, (height, width))
+    regions, told_apart = _regions(outputs, at_display_size(label_map), confidence)
+    in_photo = in_pixels_of(regions, (width, height))
+    return Prediction(label_map, confidence, (width, height), in_photo, told_apart)
 
 
 def shares(label_map: NDArray[np.uint8], categories: Sequence[Category]) -> dict[str, float]:
@@ -87,6 +107,19 @@ def compare(label_map: NDArray[np.uint8], truth: NDArray[np.uint8], *, num_class
         label_map, truth = (label_map > 0).astype(np.uint8), (truth > 0).astype(np.uint8)
     confusion = confusion_matrix(truth, label_map, num_classes or 2)
     return Comparison(confusion, score(confusion))
+
+
+def _regions(
+    outputs: Outputs, label_map: NDArray[np.uint8], confidence: NDArray[np.uint8]
+) -> tuple[Regions, ToldApart]:
+    if outputs.centres is None or outputs.offsets is None:
+        return regions_by_components(label_map, confidence), "connected"
+    if label_map.any() and not find_centres(outputs.centres)[1].size:
+        return regions_by_components(label_map, confidence), "no_centre"
+    regions = regions_by_centres(
+        label_map, outputs.logits, outputs.centres, outputs.offsets, least_share=LEAST_SHARE
+    )
+    return regions, "model"
 
 
 def _size_wh(rgb: NDArray[np.uint8]) -> tuple[int, int]:

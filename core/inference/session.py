@@ -35,6 +35,19 @@ _open: OrderedDict[tuple[str, int], "Model"] = OrderedDict()
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """What a network gives for one image of S x S pixels, all float32.
+
+    logits: (C, S, S). centres: (S, S), about 1 at the centre of a region, and offsets: (2, S, S), pixels
+    down and right from each pixel to its region's centre; both None where it gives classes alone.
+    """
+
+    logits: NDArray[np.float32] = field(repr=False)
+    centres: NDArray[np.float32] | None = field(repr=False, default=None)
+    offsets: NDArray[np.float32] | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
 class Model:
     """An exported model, ready to predict; may be used by several threads at once."""
 
@@ -53,8 +66,17 @@ class Model:
         return self.card.preprocessing
 
     def logits(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute logits float32 (C, S, S) of one input float32 (3, S, S)."""
+        """Compute the logits alone, float32 (C, S, S), of one input float32 (3, S, S)."""
         return np.asarray(self.session.run(["logits"], {"image": image[None]})[0], np.float32)[0]
+
+    def outputs(self, image: NDArray[np.float32]) -> Outputs:
+        """Compute all that the network gives for one input float32 (3, S, S)."""
+        names = [output.name for output in self.session.get_outputs()]
+        if "centres" not in names:
+            return Outputs(self.logits(image))
+        values = self.session.run(["logits", "centres", "offsets"], {"image": image[None]})
+        logits, centres, offsets = (np.asarray(value, np.float32)[0] for value in values)
+        return Outputs(logits, centres[0], offsets)
 
 
 def open_model(path: Path, *, threads: int = 0) -> Model:

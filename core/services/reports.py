@@ -153,11 +153,14 @@ def evaluation_lines(value: dict[str, Any]) -> list[str]:
 
 
 def prediction_lines(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Give one line a photo: the share of the image per class."""
+    """Give one line a photo: how many single damages of each class, and its share of the image."""
     lines: list[str] = []
     for result in results:
-        found = [f"{name} {share:.1%}" for name, share in result["share"].items() if share > 0]
-        lines.append(f"{result['photo']}: {', '.join(found) or 'no damage found'} ({result['overlay']})")
+        counts = Counter(finding["category"] for finding in result["findings"])
+        found = [
+            f"{name} × {counts[name]}, {share:.1%}" for name, share in result["share"].items() if share > 0
+        ]
+        lines.append(f"{result['photo']}: {'; '.join(found) or 'no damage found'} ({result['overlay']})")
     return lines
 
 

@@ -1,34 +1,40 @@
 """Training: freeze the labels, queue a run, follow it, stop it, go on."""
 
 import itertools
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.domain.errors import FormatError, NotEnoughLabels, NotFound, listed, pick
 from core.domain.images import Image, ImageFilter
 from core.domain.labels import Category, ImageState
+from core.domain.presets import PRESETS
 from core.domain.runs import Event, Run, WorkerInfo, WorkState
+from core.domain.splitting import Candidate, class_warnings, held_out, leak_warnings, stratified_share
 from core.domain.training import (
     MIN_LABELLED_IMAGES,
-    PRESETS,
     DataVersion,
-    Preset,
     TrainingConfig,
     VersionItem,
     changed_config,
 )
-from core.models.registry import ENCODERS, MODELS
-from core.services import checkpoints, workers
+from core.services import checkpoints, recipes, workers
 from core.services.home import Store
 from core.storage import images, lifecycle, processes, projects, runs, versions
 from core.storage.sweep import sweep
-from core.training.losses import LOSSES
+from core.training.class_weights import check_class_weights
 
 LOG_TAIL_BYTES = 20_000
 MIN_TRAIN_IMAGES = 2  # batch normalisation needs more than one photo in a batch
+TOLERATED_SHARE = 0.1  # by which groups may move the held out share without a word
 MAX_CATEGORIES = 254  # a pixel's class index is one byte: 0 is background, 255 “not counted”
-CHOOSES_PHOTOS = ("valid_share", "max_train_images", "max_valid_images")
+CHOOSES_PHOTOS = (
+    "valid_share",
+    "split_by_group",
+    "train_share",
+    "max_train_images",
+    "max_valid_images",
+    "ignore_class",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class TrainingData:
     items: tuple[VersionItem, ...]
     images_of: dict[str, dict[int, int]]  # split -> category_id -> images that show it
     warnings: tuple[str, ...]
+    ignored: tuple[Category, ...] = ()  # no class of the model: its pixels count nowhere
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,6 @@ class Waiting:
     run: Run
     position: int
     reason: str
-
-
-def presets() -> dict[str, Preset]:
-    """Give the recipes by name."""
-    return PRESETS
 
 
 def configure(preset: str, changes: Mapping[str, str | int | float | bool]) -> TrainingConfig:
@@ -68,13 +70,7 @@ def configure(preset: str, changes: Mapping[str, str | int | float | bool]) -> T
 def reconfigure(config: TrainingConfig, changes: Mapping[str, str | int | float | bool]) -> TrainingConfig:
     """Give a configuration with some keys changed; raises as ``configure`` does."""
     config = changed_config(config, changes)
-    spec = pick(MODELS, config.model, kind="model")
-    if config.size % spec.size_multiple:
-        raise FormatError(f"size must be a multiple of {spec.size_multiple} for {spec.title}.")
-    if config.batch_size < spec.min_batch_size:
-        raise FormatError(f"batch_size must be at least {spec.min_batch_size} for {spec.title}.")
-    pick(ENCODERS, config.encoder, kind="encoder")
-    pick(LOSSES, config.loss, kind="loss")
+    recipes.check(config)
     return config
 
 
@@ -82,10 +78,12 @@ def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingDa
     """Look at what a training would use now, without starting it.
 
     Images that are done count. Where the images bring a train and a valid split, those in no split
-    are left out; where they bring none, ``valid_share`` of them is held out, by a seeded draw.
+    are left out; where they bring none, ``valid_share`` of them is held out, by a seeded draw that
+    keeps classes in proportion and groups together (core/domain/splitting.py).
 
     Raises:
         NotEnoughLabels: there is nothing to learn from or nothing to measure with.
+        UnknownChoice: there is no class of the name that is to be ignored.
         NotFound, FormatError: the checkpoint to start from is not there, or of another network.
     """
     everything = images.list_page(store, project_id, ImageFilter())
@@ -94,27 +92,35 @@ def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingDa
         raise NotEnoughLabels(
             f"Label at least {MIN_LABELLED_IMAGES} photos and mark them as done; {len(done)} so far."
         )
-    items, warnings = _split(done, config)
-    items = _limited(items, config)
+    known = projects.get(store, project_id).categories
+    ignored = _ignored(known, config)
+    shown = {image.id: _counting(image.category_ids, ignored) for image in done}
+    items, warnings = _split(done, shown, config)
+    items, notes = _limited(items, shown, config)
+    warnings += notes
     _require_enough(items)
-    shown = {image.id: image.category_ids for image in done}
     images_of = {split: _images_of(items, split, shown) for split in ("train", "valid", "test")}
     if not images_of["train"]:
-        raise NotEnoughLabels("No photo in train shows any damage. Label some, or put others into train.")
-    known = projects.get(store, project_id).categories
+        other = f" other than “{config.ignore_class}”, which is ignored" if ignored else ""
+        raise NotEnoughLabels(
+            f"No photo in train shows any damage{other}. Label some, or put others into train."
+        )
     categories = tuple(c for c in known if _is_used(c, images_of))
     if len(categories) > MAX_CATEGORIES:
         raise FormatError(
             f"A model can tell {MAX_CATEGORIES} classes apart; these photos show {len(categories)}."
         )
-    missing = [c.name for c in known if c.category_id not in images_of["train"] and _is_used(c, images_of)]
-    warnings += [f"No photo in train shows “{name}”: the model cannot learn it." for name in missing]
+    warnings += class_warnings({c.category_id: c.name for c in categories}, images_of)
+    warnings += leak_warnings(items, {image.id: image.phash for image in done})
+    names = ("background", *(category.name for category in categories))
+    check_class_weights(config.class_weights, names, config.background_weight)
+    warnings += recipes.check(config)
     start_note = checkpoints.start_note(store, config, categories)
     warnings += [start_note] if start_note else []
     in_progress = sum(image.state is ImageState.IN_PROGRESS for image in everything)
     if in_progress:
         warnings.append(f"{in_progress} photos are not marked as done and are left out.")
-    return TrainingData(categories, tuple(items), images_of, tuple(warnings))
+    return TrainingData(categories, tuple(items), images_of, tuple(warnings), ignored)
 
 
 def start_run(
@@ -126,7 +132,7 @@ def start_run(
         NotEnoughLabels, NotFound, FormatError: see ``collect``; nothing was queued.
     """
     data = collect(store, project_id, config)
-    version = versions.freeze(store, project_id, data.categories, data.items)
+    version = versions.freeze(store, project_id, data.categories, data.items, data.ignored)
     number = len(runs.list_of(store, project_id)) + 1
     title = name.strip()[:80] or f"{PRESETS[config.preset].title} {number}"
     return runs.create(store, project_id, version.id, _pinned(store, config), title, priority=priority)
@@ -300,34 +306,56 @@ def _free(info: WorkerInfo, under_way: workers.UnderWay) -> int:
     return info.largest if places > 0 else 0
 
 
-def _split(done: list[Image], config: TrainingConfig) -> tuple[list[VersionItem], list[str]]:
+def _ignored(known: Sequence[Category], config: TrainingConfig) -> tuple[Category, ...]:
+    if not config.ignore_class:
+        return ()
+    return (pick({category.name: category for category in known}, config.ignore_class, kind="class"),)
+
+
+def _counting(category_ids: Sequence[int], ignored: Sequence[Category]) -> tuple[int, ...]:
+    return tuple(i for i in category_ids if i not in {category.category_id for category in ignored})
+
+
+def _split(
+    done: list[Image], shown: Mapping[str, tuple[int, ...]], config: TrainingConfig
+) -> tuple[list[VersionItem], list[str]]:
     given = {image.split for image in done}
     if "train" in given and "valid" in given:
         left_out = sum(image.split is None for image in done)
         note = [f"{left_out} labelled photos are in no split and are left out."] if left_out else []
         return [_item(image) for image in done if image.split], note
-    free = sorted(
-        (image for image in done if image.split in (None, "train", "valid")), key=lambda i: i.sha256
-    )
+    free = [image for image in done if image.split != "test"]
     if len(free) < MIN_LABELLED_IMAGES:
         raise NotEnoughLabels("Put labelled photos into train and at least one into valid.")
-    random.Random(config.seed).shuffle(free)
-    held_out = {image.id for image in free[: max(1, round(config.valid_share * len(free)))]}
+    candidates = [Candidate(image.sha256, shown[image.id], image.group) for image in free]
+    drawn = held_out(candidates, config.valid_share, config.seed, by_group=config.split_by_group)
     items = [
-        _item(image, "test" if image.split == "test" else "valid" if image.id in held_out else "train")
+        _item(image, "test" if image.split == "test" else "valid" if image.sha256 in drawn else "train")
         for image in done
     ]
-    return items, [f"{len(held_out)} of {len(free)} labelled photos are held out for validation."]
+    notes = [f"{len(drawn)} of {len(free)} labelled photos are held out for validation."]
+    is_by_group = config.split_by_group and any(image.group for image in free)
+    if is_by_group and abs(len(drawn) - config.valid_share * len(free)) > max(1, TOLERATED_SHARE * len(free)):
+        notes.append(f"{config.valid_share:.0%} were asked for, but photos of a group stay together.")
+    return items, notes
 
 
-def _limited(items: list[VersionItem], config: TrainingConfig) -> list[VersionItem]:
-    """Keep at most max_train_images and max_valid_images (0: all), drawn by the seed, in stored order."""
+def _limited(
+    items: list[VersionItem], shown: Mapping[str, tuple[int, ...]], config: TrainingConfig
+) -> tuple[list[VersionItem], list[str]]:
+    """Keep train_share, and at most max_train_images and max_valid_images (0: all), in stored order."""
     left_out: set[str] = set()
-    for split, maximum in (("train", config.max_train_images), ("valid", config.max_valid_images)):
-        ids = sorted(item.image_id for item in items if item.split == split)
-        if 0 < maximum < len(ids):
-            left_out |= set(ids) - set(random.Random(config.seed).sample(ids, maximum))
-    return [item for item in items if item.image_id not in left_out]
+    notes: list[str] = []
+    for split, share, maximum in (
+        ("train", config.train_share, config.max_train_images),
+        ("valid", 1.0, config.max_valid_images),
+    ):
+        candidates = [Candidate(i.sha256, shown[i.image_id]) for i in items if i.split == split]
+        if candidates and (share < 1 or 0 < maximum < len(candidates)):
+            drawn = stratified_share(candidates, share, config.seed, at_most=maximum)
+            left_out |= {candidate.key for candidate in candidates} - drawn
+            notes.append(f"{len(drawn)} of {len(candidates)} photos in {split} are used.")
+    return [item for item in items if item.sha256 not in left_out], notes
 
 
 def _require_enough(items: list[VersionItem]) -> None:

@@ -47,6 +47,15 @@ def list_of(store: Store, project_id: str, *, limit: int = 50) -> list[Job]:
     return [_job(row) for row in rows]
 
 
+def done_alike(store: Store, kind: str, payload: dict[str, Any], *, newest: int = 200) -> list[Job]:
+    """List, of the newest jobs of a kind that succeeded, those that did the same; newest first."""
+    table = tables.job
+    query = sa.select(table).where(table.c.kind == kind, table.c.state == WorkState.SUCCEEDED)
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.c.id.desc()).limit(newest)).all()
+    return [_job(row) for row in rows if row.payload == payload]  # PostgreSQL cannot compare JSON
+
+
 def waiting(store: Store) -> list[Job]:
     """List the jobs that wait for a worker, in the order in which they are claimed."""
     table = tables.job

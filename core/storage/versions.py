@@ -21,11 +21,22 @@ T = TypeVar("T")
 
 
 def freeze(
-    store: Store, project_id: str, categories: Sequence[Category], items: Sequence[VersionItem]
+    store: Store,
+    project_id: str,
+    categories: Sequence[Category],
+    items: Sequence[VersionItem],
+    ignored: Sequence[Category] = (),
 ) -> DataVersion:
-    """Keep this list of images with their revisions; the same list twice is the same version."""
+    """Keep this list of images with their revisions; the same list twice is the same version.
+
+    Args:
+        ignored: categories that are no class of a model: their pixels count nowhere.
+    """
     content = {
-        "categories": [asdict(category) for category in categories],
+        "categories": [
+            *(asdict(category) for category in categories),
+            *(asdict(category) | {"ignored": True} for category in ignored),
+        ],
         "items": [asdict(item) for item in items],
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -40,7 +51,7 @@ def freeze(
                     id=version_id, project_id=project_id, hash=digest, created_at=tables.now(), **content
                 )
             )
-    return DataVersion(version_id, project_id, digest, tuple(categories), tuple(items))
+    return DataVersion(version_id, project_id, digest, tuple(categories), tuple(items), tuple(ignored))
 
 
 def get(store: Store, version_id: str) -> DataVersion:
@@ -54,8 +65,17 @@ def get(store: Store, version_id: str) -> DataVersion:
         row.id,
         row.project_id,
         row.hash,
-        tuple(Category(**value) for value in row.categories),
+        _categories(row.categories, ignored=False),
         tuple(VersionItem(**value) for value in row.items),
+        _categories(row.categories, ignored=True),
+    )
+
+
+def _categories(values: Sequence[Mapping[str, Any]], *, ignored: bool) -> tuple[Category, ...]:
+    return tuple(
+        Category(**{key: v for key, v in value.items() if key != "ignored"})
+        for value in values
+        if bool(value.get("ignored")) is ignored
     )
 
 

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from core.domain.errors import FormatError, OutOfReach, StorageError, listed
 from core.domain.training import TrainingConfig, config_from_json
 from core.models.card import ModelCard, card_from_json, card_to_json
-from core.models.registry import ENCODERS, build_model
-from core.training.network import memory_format
+from core.models.registry import build_model, encoder_spec
+from core.training.averaging import start_average
+from core.training.network import memory_format, scaler_of
 
 if TYPE_CHECKING:
     from core.training.learner import Learner
@@ -48,6 +49,8 @@ class CheckpointMeta:
     card: ModelCard
     is_channels_last: bool
     versions: Mapping[str, str]
+    class_weights: tuple[float, ...]  # of the channels in the loss
+    ignored: tuple[int, ...]  # ids of categories whose pixels count nowhere
 
 
 def save_checkpoint(path: Path, learner: Learner, epoch: int, meta: Mapping[str, Any]) -> None:
@@ -56,6 +59,7 @@ def save_checkpoint(path: Path, learner: Learner, epoch: int, meta: Mapping[str,
     Each file is written beside its place, flushed to disk and moved over it, the .pt first, so a
     reader who finds the .json finds both whole. There is no scheduler and no random state to keep:
     the loop derives both from (seed, epoch, step). In a team all have the same to save, so one does.
+    Where weights are averaged the averages are the model, and the ones that learn lie beside it.
 
     Args:
         epoch: how many epochs these weights have seen.
@@ -65,11 +69,7 @@ def save_checkpoint(path: Path, learner: Learner, epoch: int, meta: Mapping[str,
         StorageError: the disk refused; an older file of that name is still whole.
     """
     document = _document(learner, epoch, meta)
-    state = {
-        "document": json.dumps(document),
-        "model": learner.network.module.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-    }
+    state = {"document": json.dumps(document), **_state(learner)}
     with replacing(path) as beside:
         _write(state, beside)
     document["sha256"] = _sha256(path)
@@ -89,13 +89,18 @@ def load_checkpoint(path: Path, learner: Learner) -> Learner:
     meta = _meta(path, state)
     if (meta.config, meta.card.categories) != (learner.config, learner.data.categories):
         raise FormatError(f"{path.name} belongs to a run with other settings; training cannot go on from it.")
-    module = learner.network.module
+    module, scaler, average = learner.network.module, scaler_of(learner.fabric), learner.average
     module.to(memory_format=memory_format(meta.is_channels_last))
     with _translated(path):
         module.load_state_dict(state["model"])
+        if average is not None:
+            average = start_average(module, average.decay)
+            module.load_state_dict(state["model"] | state["learning"])
         learner.optimizer.load_state_dict(state["optimizer"])
+        if scaler is not None:
+            scaler.load_state_dict(state["scaler"])
     network = dataclasses.replace(learner.network, is_channels_last=meta.is_channels_last)
-    return dataclasses.replace(learner, network=network, epochs_done=meta.epoch)
+    return dataclasses.replace(learner, network=network, average=average, epochs_done=meta.epoch)
 
 
 def load_weights(path: Path) -> tuple[nn.Module, CheckpointMeta]:
@@ -176,6 +181,18 @@ def _write(state: Mapping[str, Any], path: Path) -> None:
         raise
 
 
+def _state(learner: Learner) -> dict[str, Any]:
+    """Give the weights, and what the training needs besides to go on with the same bits."""
+    weights, scaler = learner.network.module.state_dict(), scaler_of(learner.fabric)
+    state: dict[str, Any] = {"model": weights, "optimizer": learner.optimizer.state_dict()}
+    if learner.average is not None:
+        state["model"] = {**weights, **learner.average.weights}
+        state["learning"] = {name: weights[name] for name in learner.average.weights}
+    if scaler is not None:
+        state["scaler"] = scaler.state_dict()
+    return state
+
+
 def _ids(card: ModelCard) -> list[int]:
     return [category.category_id for category in card.categories]
 
@@ -202,13 +219,15 @@ def _document(learner: Learner, epoch: int, meta: Mapping[str, Any]) -> dict[str
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         "start_weights": _start_weights(learner.config),
+        "class_weights": learner.network.loss.weights.tolist(),
+        "ignored": learner.network.ignored,
     }
 
 
 def _start_weights(config: TrainingConfig) -> Any:
-    packaged = ENCODERS[config.encoder].packaged
-    if config.start_from:
-        return config.start_from
+    packaged = encoder_spec(config.encoder).packaged
+    if config.start_from or config.start_weights:
+        return config.start_from or config.start_weights
     if packaged is None or config.encoder_weights == "none":
         return config.encoder_weights
     return dataclasses.asdict(packaged)
@@ -228,12 +247,15 @@ def _load(path: Path) -> dict[str, Any]:
 def _meta(path: Path, state: Mapping[str, Any]) -> CheckpointMeta:
     with _translated(path):
         document = json.loads(state["document"])
+        card = card_from_json(document["card"])
         return CheckpointMeta(
             config=config_from_json(document["config"]),
             epoch=int(document["epoch"]),
-            card=card_from_json(document["card"]),
+            card=card,
             is_channels_last=bool(document["is_channels_last"]),
             versions=document["versions"],
+            class_weights=tuple(document.get("class_weights", [1.0] * card.num_classes)),  # since 0.2
+            ignored=tuple(document.get("ignored", ())),
         )
 
 

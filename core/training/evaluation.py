@@ -11,10 +11,10 @@ from core.domain.errors import FormatError, NotEnoughLabels, listed
 from core.domain.labels import Category
 from core.domain.training import VersionItem
 from core.training.checkpoints import load_weights
+from core.training.criterion import criterion_of
 from core.training.dataset import ReadItem
-from core.training.losses import LOSSES
 from core.training.metrics import Metrics, Totals, validation_metrics
-from core.training.network import Network, open_fabric
+from core.training.network import Network, measuring_precision, open_fabric
 from core.training.progress import OnBatch
 from core.training.validation import OnImage, validate
 
@@ -53,20 +53,21 @@ def evaluate(
             "There is no labelled image to measure on. Label some, or choose another split."
         )
     model, meta = load_weights(checkpoint_path)
-    known = {category.category_id for category in meta.card.categories}
+    known = {category.category_id for category in meta.card.categories} | set(meta.ignored)
     if unknown := [c.name for c in categories if c.category_id not in known]:
         raise FormatError(
             f"The labels have categories that this model was not trained on: {listed(unknown)}. "
             "Train a new model, or measure on labels of the model's own categories."
         )
-    fabric = open_fabric()
+    fabric = open_fabric(precision=measuring_precision(meta.config.precision))
     network = Network(
         module=fabric.setup_module(model),
         card=meta.card,
-        loss=LOSSES[meta.config.loss].build(),
+        loss=criterion_of(meta.config.loss, meta.class_weights, auxiliary_weight=0.0),
         batch_size=meta.config.batch_size,
         is_channels_last=meta.is_channels_last,
         device=fabric.device,
+        ignored=meta.ignored,
     )
     totals = Totals(meta.card.num_classes)
     for result in validate(network, items, read_item, on_batch, epoch=meta.epoch):

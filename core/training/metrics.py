@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.domain.labels import Category
+from core.domain.labels import IGNORED, Category
 from core.domain.scores import score
 from core.imaging.confusion import confusion_matrix
 
@@ -48,8 +50,56 @@ class Totals:
         return math.fsum(self._losses) / self.images if self.images else math.nan
 
 
+class Tally:
+    """Adds up a pass's batches; on CUDA each is read one batch late, so that the device never idles."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.totals = Totals(num_classes)
+        self.is_finite = True  # as far as the losses were read
+        self._under_way: _UnderWay | None = None
+
+    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Count a batch: logits (N, C, H, W), labels int64 (N, H, W), its loss (a scalar)."""
+        if logits.device.type != "cuda":
+            self._count(batch_confusion(logits, labels), float(loss), len(labels))
+            return
+        newest = _send(logits, labels, loss)
+        self.finish()
+        self._under_way = newest
+
+    def finish(self) -> Totals:
+        """Read what is still under way; give the totals."""
+        if self._under_way is not None:
+            late, self._under_way = self._under_way, None
+            late.arrived.synchronize()
+            self._count(late.confusion.numpy(), float(late.loss), late.images)
+        return self.totals
+
+    def _count(self, confusion: NDArray[np.int64], loss: float, images: int) -> None:
+        self.is_finite = self.is_finite and math.isfinite(loss)
+        self.totals.add(confusion, loss, images)
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A batch's figures on their way to the host, there once the event has happened."""
+
+    confusion: Tensor  # int64 (C, C)
+    loss: Tensor
+    images: int
+    arrived: torch.cuda.Event
+
+
+def _send(logits: Tensor, labels: Tensor, loss: Tensor) -> _UnderWay:
+    confusion = device_confusion(logits, labels).to("cpu", non_blocking=True)
+    on_host = loss.detach().to("cpu", non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return _UnderWay(confusion, on_host, len(labels), arrived)
+
+
 def batch_confusion(logits: Tensor, labels: Tensor) -> NDArray[np.int64]:
-    """Count the pixels of a batch by (truth, prediction).
+    """Count the pixels of a batch by (truth, prediction), on the CPU; those of IGNORED count nowhere.
 
     Args:
         logits: float (N, C, H, W); labels: int64 (N, H, W).
@@ -57,13 +107,31 @@ def batch_confusion(logits: Tensor, labels: Tensor) -> NDArray[np.int64]:
     Returns:
         int64 (C, C), rows = truth.
     """
-    classes = logits.shape[1]
     prediction = logits.detach().max(dim=1).indices  # on a CPU several times faster than argmax
-    if logits.device.type == "cpu":
-        truth = labels.numpy().astype(np.uint8).reshape(len(labels), -1)
-        return confusion_matrix(truth, prediction.numpy().astype(np.uint8).reshape(len(labels), -1), classes)
-    pairs = labels.flatten() * classes + prediction.flatten()
-    return pairs.bincount(minlength=classes * classes).reshape(classes, classes).cpu().numpy()
+    truth, guess = (
+        indices.numpy().astype(np.uint8).reshape(len(labels), -1) for indices in (labels, prediction)
+    )
+    return counted_confusion(truth, guess, logits.shape[1])
+
+
+def counted_confusion(
+    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
+) -> NDArray[np.int64]:
+    """Give the confusion matrix of the pixels whose truth is not IGNORED: int64 (C, C), rows = truth."""
+    is_counted = truth != IGNORED
+    if not is_counted.all():
+        truth, prediction = truth[is_counted], prediction[is_counted]
+    return confusion_matrix(truth, prediction, classes)
+
+
+def device_confusion(logits: Tensor, labels: Tensor) -> Tensor:
+    """Count like ``batch_confusion``, on the logits' device and without the host waiting for it."""
+    classes = logits.shape[1]
+    pairs = labels * classes + logits.detach().max(dim=1).indices
+    pairs = pairs.masked_fill(labels == IGNORED, classes * classes).flatten()
+    counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=logits.device)
+    # torch.bincount would ask the device for the largest value first.
+    return counts.scatter_add_(0, pairs, torch.ones_like(pairs))[:-1].reshape(classes, classes)
 
 
 def train_metrics(totals: Totals, categories: Sequence[Category]) -> Metrics:

@@ -128,7 +128,12 @@ def open_team(config: TrainingConfig) -> Team:
     if processes == 1:
         return ALONE
     os.environ |= {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK}
-    fabric = open_fabric(config.devices, is_deterministic=config.deterministic)
+    fabric = open_fabric(
+        config.devices,
+        is_deterministic=config.deterministic,
+        precision=config.precision,
+        is_partly_frozen=config.frozen_epochs > 0,
+    )
     with noticing_lost_peers():
         fabric.launch()
         control = distributed.new_group(backend="gloo", timeout=_PATIENCE)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from core.domain.labels import IGNORED
 from core.domain.training import LabelledPhoto, VersionItem
-from core.imaging.confusion import confusion_matrix
+from core.models.outputs import logits_of
 from core.models.preprocessing import network_image
 from core.models.upsampling import predict_map
 from core.training.dataset import Cache, ReadItem, network_labels, truth_of
-from core.training.network import Network, network_input, network_truth
+from core.training.metrics import counted_confusion
+from core.training.network import Network, compiling, network_truth, run_network
 from core.training.progress import OnBatch, Pace, Progress
 from core.training.team import ALONE, Team
 
@@ -24,9 +25,9 @@ from core.training.team import ALONE, Team
 class ImageResult:
     """How a network did on one photo.
 
-    loss: that of the batch it was measured in, at the network's size, so that the mean over photos
-    stands beside the training loss (Dice over one photo's classes would not).
-    confusion: int64 (C, C), rows = truth, at the original size.
+    loss: that of the classes in the batch it was measured in, at the network's size, so that the mean
+    over photos stands beside the training loss (Dice over one photo's classes would not).
+    confusion: int64 (C, C), rows = truth, at the original size; ignored pixels count nowhere.
     label_map: uint8 (H, W), original size. confidence: uint8 (h, w), long side at most 1024: the
     winning class's probability times 255.
     """
@@ -107,8 +108,8 @@ def _forward(
 ) -> tuple[NDArray[np.float32], float]:
     """Give the logits float32 (N, C, S, S) and the batch's loss."""
     network.module.eval()
-    with torch.inference_mode():
-        logits: Tensor = network.module(network_input(network, images)).float()
+    with torch.inference_mode(), compiling(network):
+        logits = logits_of(run_network(network, images)).float()
         loss = float(network.loss(logits, network_truth(network, labels)))
         return logits.contiguous().cpu().numpy(), loss
 
@@ -117,8 +118,10 @@ def _image_result(
     image_id: str, truth: NDArray[np.uint8], logits: NDArray[np.float32], loss: float
 ) -> ImageResult:
     label_map, confidence = predict_map(logits, (truth.shape[0], truth.shape[1]))
-    return ImageResult(image_id, loss, confusion_matrix(truth, label_map, len(logits)), label_map, confidence)
+    confusion = counted_confusion(truth, label_map, len(logits))
+    return ImageResult(image_id, loss, confusion, label_map, confidence)
 
 
 def _class_index(network: Network) -> Mapping[int, int]:
-    return {c.category_id: i for i, c in enumerate(network.card.categories, start=1)}
+    channels = {c.category_id: i for i, c in enumerate(network.card.categories, start=1)}
+    return channels | dict.fromkeys(network.ignored, IGNORED)

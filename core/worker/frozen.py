@@ -154,7 +154,10 @@ def _coco(store: Store, version: DataVersion, on_photo: Callable[[], None]) -> d
         on_photo()
     return {
         "info": {"description": "Labels as this run knew them", "version": version.hash},
-        "categories": [{"id": c.category_id, "name": c.name, "color": c.color} for c in version.categories],
+        "categories": [
+            {"id": c.category_id, "name": c.name, "color": c.color}
+            for c in version.categories + version.ignored
+        ],
         "images": photos,
         "annotations": regions,
     }

@@ -1,5 +1,6 @@
 """The jobs of the light lane: one function per kind."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,23 @@ from core.worker.heartbeat import OnProgress, Sign
 
 Handler = Callable[[Store, Job, OnProgress], dict[str, Any]]
 
+
+def _of(module: str) -> Handler:
+    """Name the handler of a file that imports torch at its top, without importing it."""
+
+    def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
+        return importlib.import_module(f"core.worker.{module}").handle(store, job, on_progress)
+
+    return handle
+
+
 HANDLERS: dict[str, Handler] = {
     "import": imports.handle,
     "sample": samples.handle,
     "evaluate": evaluate.handle,
     "export": export.handle,
+    "calibrate": _of("calibrate"),
+    "find_rate": _of("rates"),
 }
 
 

@@ -5,9 +5,10 @@ the team, alone writes to the database.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 
 from core.domain.errors import FormatError, NotFound, OutOfReach, listed
 from core.domain.runs import Epoch
+from core.domain.training import TrainingConfig
 from core.storage import images, reservations, runs, versions
 from core.storage.lifecycle import Claim
 from core.storage.patience import patiently
@@ -25,12 +27,13 @@ from core.training.checkpoints import load_checkpoint
 from core.training.dataset import TrainingData, prepare_data
 from core.training.environment import prepare_process
 from core.training.learner import Learner, build_learner
-from core.training.loop import fit
+from core.training.loop import fit, is_stalled
 from core.training.progress import Phase, Progress
 from core.training.team import Team, open_team
 from core.training.validation import ImageResult
 from core.worker.artefacts import PredictionFiles, predictions_folder
 from core.worker.attempt import Attempt
+from core.worker.calibrate import memory_advice, spoken_memory_errors
 from core.worker.export import checkpoint_file, export_epoch, find_epoch
 from core.worker.forecast import Forecast, progress_json
 from core.worker.frozen import freeze
@@ -71,20 +74,38 @@ def train(store: Store, claim: Claim, sign: Sign) -> dict[str, Any]:
         _train(attempt, team, stack.enter_context(trackers).epoch)
         patiently(lambda: delete_unreferenced(attempt, own=True), check=sign.check)
         patiently(lambda: _export(attempt), check=sign.check)
-    return {"progress": {"phase": "done", "epoch": config.epochs, "epochs": config.epochs}}
+    done = patiently(lambda: runs.get(store, run.id), check=sign.check).epochs_done
+    return {"progress": {"phase": "done", "epoch": done, "epochs": config.epochs}}
 
 
 def _train(attempt: Attempt, team: Team, on_kept: OnKept | None = None) -> None:
     """Train the epochs that are missing; only the leader keeps them."""
     run = attempt.run
-    if run.epochs_done >= run.config.epochs:
+    if run.epochs_done >= run.config.epochs or _is_over(attempt, _scores(attempt, team, run.epochs_done)):
         return
     attempt.report("preparing", epoch=run.epochs_done)
     if team.is_leader:
         papers = (attempt.store, run, attempt.version, attempt.number, attempt.sign.check)
         patiently(lambda: freeze(*papers), check=attempt.sign.check)
-    data = team.leader_first(lambda: patiently(lambda: _prepare(attempt), check=attempt.sign.check))
-    _train_epochs(attempt, _learner(attempt, team, data), on_kept)
+    with spoken_memory_errors(memory_advice(run.config)):
+        data = team.leader_first(lambda: patiently(lambda: _prepare(attempt), check=attempt.sign.check))
+        _train_epochs(attempt, _learner(attempt, team, data), on_kept)
+
+
+def _scores(attempt: Attempt, team: Team, epochs_done: int) -> dict[int, float | None]:
+    """Map the epochs so far to what they are compared by, the same for all processes of the team."""
+    epochs = patiently(lambda: runs.epochs(attempt.store, attempt.run.id), check=attempt.sign.check)
+    scores = {epoch.epoch: epoch.metrics.get(METRIC) for epoch in epochs if epoch.epoch <= epochs_done}
+    return team.gather(scores)[0]
+
+
+def _is_over(attempt: Attempt, scores: Mapping[int, float | None]) -> bool:
+    """Tell whether the run ends before its last epoch, because it has not become better for long."""
+    patience = attempt.run.config.patience
+    if not is_stalled(scores, patience):
+        return False
+    logger.info("ending after epoch %d: none of the last %d was better", max(scores), patience)
+    return True
 
 
 def _quieten_lightning() -> None:
@@ -130,9 +151,10 @@ def _prepare_data(attempt: Attempt) -> TrainingData:
 
 def _learner(attempt: Attempt, team: Team, data: TrainingData) -> Learner:
     """Build the learner, with the state after the last complete epoch where there is one."""
-    config = attempt.run.config
-    start = team.leader_first(lambda: _start(attempt)) if attempt.run.epochs_done == 0 else None
-    learner = build_learner(config, data, team, start=start)
+    config, start = attempt.run.config, StartFiles()
+    if attempt.run.epochs_done == 0:
+        start = team.leader_first(lambda: start_files(attempt.store, config, attempt.sign.check))
+    learner = build_learner(config, data, team, start=start.checkpoint, weights=start.weights)
     if team.is_leader:
         device = _device_name(learner.fabric.device, team.size)
         patiently(lambda: runs.set_device(attempt.store, attempt.claim, device), check=attempt.sign.check)
@@ -142,15 +164,39 @@ def _learner(attempt: Attempt, team: Team, data: TrainingData) -> Learner:
     return resumed
 
 
-def _start(attempt: Attempt) -> Path | None:
-    """Give the checkpoint file that the run starts from, None where it starts from the encoder's weights."""
-    run_id, _, epoch = attempt.run.config.start_from.partition("/")
-    if not run_id:
-        return None
-    store, number = attempt.store, int(epoch)
-    return patiently(
-        lambda: checkpoint_file(store, find_epoch(store, run_id, number)), check=attempt.sign.check
-    )
+@dataclass(frozen=True)
+class StartFiles:
+    """The local files that a training starts from; at most one, none where it is the encoder's weights."""
+
+    checkpoint: Path | None = None
+    weights: Path | None = None
+
+
+def start_files(store: Store, config: TrainingConfig, check: Callable[[], None] | None = None) -> StartFiles:
+    """Give the files that ``start_from`` and ``start_weights`` name; those of another store are fetched.
+
+    Args:
+        check: called while the store is out of reach; what it raises ends the waiting.
+
+    Raises:
+        NotFound: the checkpoint or the weights are gone.
+        OutOfReach: the store did not answer for ten minutes.
+    """
+    if config.start_from:
+        run_id, _, epoch = config.start_from.partition("/")
+        path = patiently(lambda: checkpoint_file(store, find_epoch(store, run_id, int(epoch))), check=check)
+        return StartFiles(checkpoint=path)
+    if not config.start_weights:
+        return StartFiles()
+    try:
+        # The key that core.services.start_weights puts them under.
+        weights = patiently(lambda: store.blobs.local(f"weights/{config.start_weights}"), check=check)
+    except NotFound as error:
+        raise NotFound(
+            f"The weights to start from ({config.start_weights[:8]}…) are not in the file store any more. "
+            "Add their file again, and resume."
+        ) from error
+    return StartFiles(weights=weights)
 
 
 def _resumed(attempt: Attempt, learner: Learner) -> Learner:
@@ -180,7 +226,7 @@ def _device_name(device: torch.device, devices: int) -> str:
 
 def _train_epochs(attempt: Attempt, learner: Learner, on_kept: OnKept | None) -> None:
     epochs = range(learner.epochs_done, attempt.run.config.epochs)
-    forecast = _forecast(learner)
+    forecast, scores = _forecast(learner), _scores(attempt, learner.team, learner.epochs_done)
 
     def on_batch(progress: Progress) -> None:
         attempt.report(**progress_json(progress, attempt.run.config.epochs, forecast.add(progress)))
@@ -205,6 +251,9 @@ def _train_epochs(attempt: Attempt, learner: Learner, on_kept: OnKept | None) ->
             records = pictures.records if learner.team.size == 1 else _of_all(learner.team, pictures)
             if keeper:
                 keeper.keep(learner, result, records)
+            scores[result.epoch] = result.metrics[METRIC]
+            if _is_over(attempt, scores):
+                break
 
 
 def _of_all(team: Team, pictures: PredictionFiles) -> Records:

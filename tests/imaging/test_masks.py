@@ -15,13 +15,16 @@ from pycocotools import mask as coco
 from core.domain.errors import FormatError
 from core.domain.labels import Annotation, BrushOp, Op, PolygonOp, RleOp
 from core.imaging.masks import (
+    IGNORED,
     counts_from_uncompressed,
     decode_rle,
     encode_rle,
     encode_rle_box,
+    instance_map,
     label_map,
     mask_to_ops,
     measure,
+    number_instances,
     rasterise,
     rasterise_box,
     simplify_points,
@@ -205,6 +208,67 @@ def test_the_label_map_is_painted_in_order_and_leaves_unknown_categories_out() -
     assert painted.dtype == np.uint8
     assert painted[2].tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
     assert painted[0].tolist() == [0] * 8
+
+
+def test_the_instance_map_numbers_what_is_drawn_in_order() -> None:
+    over = PolygonOp(((4, 1), (8, 1), (8, 5), (4, 5)))
+    corner = PolygonOp(((0, 0), (2, 0), (2, 2), (0, 2)))
+    annotations = [
+        Annotation("a", 7, (SQUARE,)),
+        Annotation("unknown", 99, (PolygonOp(((0, 0), (8, 0), (8, 6), (0, 6))),)),
+        Annotation("b", 7, (over,)),
+        Annotation("c", 3, (corner,)),
+    ]
+
+    numbered = instance_map(annotations, {7: 1, 3: 2}, (6, 8))
+
+    assert numbered.dtype == np.uint8
+    assert numbered[2].tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
+    assert numbered[0].tolist() == [3, 3, 0, 0, 0, 0, 0, 0]
+    assert instance_map([], {}, (6, 8)).tolist() == [[0] * 8] * 6
+
+
+def test_what_is_ignored_is_255_in_the_label_map_and_no_region() -> None:
+    over = PolygonOp(((4, 1), (8, 1), (8, 5), (4, 5)))
+    annotations = [
+        Annotation("a", 7, (SQUARE,)),
+        Annotation("b", 3, (over,)),
+        Annotation("c", 7, (PolygonOp(((7, 0), (8, 0), (8, 6), (7, 6))),)),
+    ]
+    class_index = {7: 1, 3: IGNORED}
+
+    assert label_map(annotations, class_index, (6, 8))[2].tolist() == [0, 0, 1, 1, 255, 255, 255, 1]
+    assert instance_map(annotations, class_index, (6, 8))[2].tolist() == [0, 0, 1, 1, 0, 0, 0, 2]
+
+
+def test_of_more_than_255_regions_the_largest_are_numbered() -> None:
+    """300 bars in columns of 1..20 pixels; those of 1, 2 and 3 pixels are the 45 smallest."""
+    heights = [1 + i % 20 for i in range(300)]
+    annotations = [
+        Annotation(str(i), 1, (PolygonOp(((i, 0), (i + 1, 0), (i + 1, h), (i, h))),))
+        for i, h in enumerate(heights)
+    ]
+
+    numbered = instance_map(annotations, {1: 1}, (20, 300))
+
+    kept = np.array(heights) > 3
+    assert numbered.dtype == np.uint8 and kept.sum() == 255
+    assert np.array_equal(numbered[0], np.where(kept, np.cumsum(kept), 0))
+    assert [int(np.count_nonzero(column)) for column in numbered.T] == [h if h > 3 else 0 for h in heights]
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(np.int32, SIZES, elements=st.integers(0, 600)))
+def test_regions_are_numbered_anew_in_their_order(numbers: NDArray[np.int32]) -> None:
+    anew = number_instances(numbers)
+
+    pairs = sorted({(int(a), int(b)) for a, b in zip(numbers.ravel(), anew.ravel(), strict=True)})
+    kept = [pair for pair in pairs if pair[1] > 0]
+    sizes = {a: int(np.count_nonzero(numbers == a)) for a, _ in pairs if a > 0}
+    assert [b for _, b in kept] == list(range(1, min(255, len(sizes)) + 1))
+    assert all(b == 0 for a, b in pairs if a == 0)
+    lost = [sizes[a] for a, b in pairs if a > 0 and b == 0]
+    assert max(lost, default=0) <= min((sizes[a] for a, _ in kept), default=0)
 
 
 @settings(max_examples=200, deadline=None)

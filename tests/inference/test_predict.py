@@ -12,6 +12,7 @@ from core.domain.errors import ImageError
 from core.domain.labels import Category
 from core.inference.predict import compare, predict, shares
 from core.inference.session import open_model
+from tests.inference.exported import BLUE, RED, heads_of, painted, write_model
 
 CATEGORIES = (Category(7, "red", "#FF0000"), Category(3, "blue", "#0000FF"))
 
@@ -52,6 +53,74 @@ def test_the_confidence_of_a_large_photo_is_bounded(model_path: Path) -> None:
 def test_what_is_no_photo_is_refused(model_path: Path) -> None:
     with pytest.raises(ImageError):
         predict(open_model(model_path), b"no photo", size_wh=(10, 10))
+
+
+def test_touching_regions_of_one_class_are_counted_singly_where_the_model_tells_them_apart(
+    tmp_path: Path,
+) -> None:
+    left, right, other = (8, 16, 28, 48), (28, 16, 48, 48), (52, 4, 62, 12)
+    model = open_model(write_model(tmp_path / "m.onnx", heads=heads_of(left, right, other)))
+    photo = painted((640, 480), (RED, left), (RED, right), (BLUE, other))
+
+    prediction = predict(model, photo)
+
+    assert prediction.told_apart == "model"
+    assert [r.class_index for r in prediction.regions.regions] == [1, 1, 2]
+    is_red, is_blue = prediction.label_map == 1, prediction.label_map == 2
+    meeting = 28 * 10  # the column where the two touch
+    masks = [is_red[:, :meeting].sum(), is_red[:, meeting:].sum(), is_blue.sum()]
+    assert [r.pixels for r in prediction.regions.regions] == masks
+    for region, (x0, y0, x1, y1) in zip(prediction.regions.regions, (left, right, other), strict=True):
+        assert region.share == pytest.approx(region.pixels / (640 * 480))
+        # A centre is a whole pixel of the network, 10 x 7.5 of the photo.
+        assert region.centre_xy == pytest.approx((5 * (x0 + x1), 3.75 * (y0 + y1)), abs=5.1)
+        assert region.score is not None and 0.8 < region.score <= 1
+
+
+def test_a_model_of_classes_alone_counts_connected_regions(model_path: Path) -> None:
+    boxes = (
+        (RED, (8, 16, 28, 48)),
+        (RED, (28, 16, 48, 48)),
+        (BLUE, (52, 4, 62, 12)),
+        (BLUE, (52, 40, 62, 50)),
+    )
+
+    prediction = predict(open_model(model_path), painted((640, 480), *boxes))
+
+    assert prediction.told_apart == "connected"
+    assert [r.class_index for r in prediction.regions.regions] == [1, 2, 2]
+    assert prediction.regions.regions[0].centre_xy == pytest.approx((280, 240), abs=1)
+    assert np.array_equal(prediction.regions.number_map > 0, prediction.label_map > 0)
+    confidences = prediction.confidence[prediction.regions.number_map == 1] / 255
+    assert prediction.regions.regions[0].score == pytest.approx(confidences.mean())
+
+
+@pytest.mark.parametrize("with_heads", [True, False])
+def test_on_a_large_photo_regions_are_counted_small_and_given_in_its_pixels(
+    with_heads: bool, tmp_path: Path
+) -> None:
+    box = (8, 16, 29, 49)
+    heads = heads_of(box) if with_heads else None
+    model = open_model(write_model(tmp_path / "m.onnx", heads=heads))
+
+    prediction = predict(model, painted((640, 480), (RED, box)), size_wh=(4000, 3000))
+
+    (region,) = prediction.regions.regions
+    assert prediction.regions.number_map.shape == prediction.confidence.shape == (768, 1024)
+    assert region.pixels == pytest.approx((prediction.label_map == 1).sum(), rel=0.005)
+    assert region.share == pytest.approx(region.pixels / 12e6, rel=1e-6)
+    assert region.centre_xy == pytest.approx((18.5 * 4000 / 64, 32.5 * 3000 / 64), abs=3)
+
+
+def test_where_the_model_finds_no_centre_connected_regions_are_counted(tmp_path: Path) -> None:
+    model = open_model(write_model(tmp_path / "m.onnx", heads=heads_of()))
+
+    prediction = predict(model, painted((640, 480), (RED, (8, 16, 28, 48)), (RED, (40, 16, 60, 48))))
+    nothing = predict(model, painted((640, 480)))
+
+    assert prediction.told_apart == "no_centre"
+    assert [r.class_index for r in prediction.regions.regions] == [1, 1]
+    assert (nothing.told_apart, nothing.regions.regions) == ("model", ()), "there was none to find"
 
 
 def test_shares_are_of_the_whole_image() -> None:

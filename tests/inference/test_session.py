@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from core.domain.errors import FormatError, NotFound
 from core.inference.session import MAX_OPEN, Model, open_model
+from tests.inference.exported import heads_of
 
 WriteModel = Callable[..., Path]
 
@@ -20,6 +22,19 @@ def test_a_model_knows_its_categories_and_its_input(model_path: Path) -> None:
     assert [(c.category_id, c.name) for c in model.categories] == [(7, "red"), (3, "blue")]
     assert model.preprocessing.size == 64
     assert model.card.run == {"epoch": 4}
+
+
+def test_a_model_gives_all_that_it_has(model_path: Path, write_model: WriteModel, tmp_path: Path) -> None:
+    heads = heads_of((8, 8, 24, 32))
+    image = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
+
+    alone = open_model(model_path).outputs(image)
+    outputs = open_model(write_model(tmp_path / "regions.onnx", heads=heads)).outputs(image)
+
+    assert alone.centres is None and alone.offsets is None
+    assert np.array_equal(outputs.logits, alone.logits) and alone.logits.shape == (3, 64, 64)
+    assert outputs.centres is not None and np.array_equal(outputs.centres, heads.centres)
+    assert outputs.offsets is not None and np.array_equal(outputs.offsets, heads.offsets)
 
 
 def test_the_same_bytes_are_opened_once_whatever_their_path(model_path: Path, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from core.domain.errors import NotFound
+from core.domain.presets import PRESETS
 from core.domain.runs import Run
-from core.domain.training import PRESETS, TrainingConfig, retention
+from core.domain.training import TrainingConfig, retention
 from core.services import checkpoints, evaluation
 from core.storage import jobs, runs, tables, workers
 from core.storage.store import Store

@@ -1,23 +1,27 @@
 """What a training may use, what it refuses, and that a refusal changes nothing."""
 
 import contextlib
+import io
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from PIL import Image as PillowImage
 
 from core.domain.errors import FormatError, NotEnoughLabels, NotFound, UnknownChoice
 from core.domain.images import Image, Project
 from core.domain.labels import ImageState
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
+from core.formats.ingest import add_photo
 from core.services import training
-from core.storage import annotations, lifecycle, processes, projects, runs, tables, versions
+from core.storage import annotations, images, lifecycle, processes, projects, runs, tables, versions
 from core.storage.lifecycle import RUNS, Room
 from core.storage.store import Store
-from tests.builders import add_image, project_with, square
+from tests.builders import add_image, photo_bytes, project_with, square
 from tests.pages.trained import finish_run
 
 CONFIG = TrainingConfig()
@@ -145,7 +149,128 @@ def test_a_class_nobody_uses_is_no_channel(store: Store) -> None:
     data = training.collect(store, project.id, CONFIG)
 
     assert [category.name for category in data.categories] == ["dent"]
+    assert data.warnings == ("Few photos in train show “dent” (2): the model will hardly learn that.",)
+
+
+def test_photos_of_a_group_are_held_out_together(store: Store) -> None:
+    project = project_with(store, "dent")
+    for seed in range(12):
+        grouped(store, add_image(store, project, seed, square(1)), f"car {seed // 3}")
+    apart = TrainingConfig(valid_share=0.25, split_by_group=False)
+
+    data = training.collect(store, project.id, TrainingConfig(valid_share=0.25))
+    scattered = training.collect(store, project.id, apart)
+
+    held = [item.group for item in data.items if item.split == "valid"]
+    assert len(held) == 3 and len(set(held)) == 1
+    assert data.warnings == ("3 of 12 labelled photos are held out for validation.",)
+    assert [item.split for item in scattered.items].count("valid") == 3
+    assert any("same group are in train and in valid" in warning for warning in scattered.warnings)
+
+
+def test_large_groups_move_the_share_and_that_is_said(store: Store) -> None:
+    project = project_with(store, "dent")
+    for seed in range(10):
+        grouped(store, add_image(store, project, seed, square(1)), f"car {seed // 5}")
+
+    data = training.collect(store, project.id, TrainingConfig(valid_share=0.2))
+
+    assert [item.split for item in data.items].count("valid") == 5
+    assert "20% were asked for, but photos of a group stay together." in data.warnings
+
+
+def test_photos_of_one_group_cannot_be_split_and_it_is_said_what_to_do(store: Store) -> None:
+    project = project_with(store, "dent")
+    for seed in range(4):
+        grouped(store, add_image(store, project, seed, square(1)), "car 1")
+
+    with pytest.raises(NotEnoughLabels, match=r"All 4 photos are of one group.*switch split_by_group off"):
+        training.start_run(store, project.id, CONFIG)
+
+    assert training.list_runs(store, project.id) == []
+    assert training.collect(store, project.id, replace(CONFIG, split_by_group=False)).items
+
+
+def test_a_share_of_train_is_drawn_by_class_and_a_smaller_one_is_part_of_it(store: Store) -> None:
+    project = project_with(store, "dent", "rust")
+    for seed in range(15):
+        drawn = [square(1)] + ([square(2, 40)] if seed < 5 else [])
+        add_image(store, project, seed, *drawn, split="train" if seed < 10 else "valid")
+
+    data = {
+        share: training.collect(store, project.id, replace(CONFIG, train_share=share)) for share in (0.4, 0.8)
+    }
+
+    learnt = {share: {i.image_id for i in found.items if i.split == "train"} for share, found in data.items()}
+    assert (len(learnt[0.4]), len(learnt[0.8])) == (4, 8) and learnt[0.4] < learnt[0.8]
+    assert data[0.4].images_of["train"] == {1: 4, 2: 2} and data[0.4].images_of["valid"] == {1: 5}
+    assert "4 of 10 photos in train are used." in data[0.4].warnings
+
+
+def test_photos_that_look_alike_on_both_sides_are_counted(store: Store) -> None:
+    project = project_with(store, "dent")
+    for seed in range(6):
+        add_image(store, project, seed, square(1), split="train" if seed < 4 else "valid")
+    images.set_split(store, [brighter(store, project, 0).id], "valid")
+
+    warnings = training.collect(store, project.id, CONFIG).warnings
+
+    assert warnings == (
+        "Photos in valid that look almost like one in train: 1 of 3. "
+        "The figures will look better than the model is.",
+    )
+
+
+def test_a_class_that_valid_does_not_show_is_named(store: Store) -> None:
+    project = project_with(store, "dent", "rust")
+    for seed in range(5):
+        add_image(store, project, seed, square(1), square(2, 40), split="train")
+    add_image(store, project, 9, square(1), split="valid")
+
+    assert training.collect(store, project.id, CONFIG).warnings == (
+        "No photo in valid shows “rust”: how well it is found cannot be measured.",
+    )
+
+
+def test_an_ignored_class_is_no_class_of_the_run(store: Store) -> None:
+    project = project_with(store, "dent", "glass")
+    for seed in range(4):
+        add_image(store, project, seed, square(1), square(2, 40), split="train" if seed < 3 else "valid")
+
+    data = training.collect(store, project.id, replace(CONFIG, ignore_class="glass"))
+
+    assert [category.name for category in data.categories] == ["dent"]
+    assert [category.name for category in data.ignored] == ["glass"]
+    assert data.images_of["train"] == {1: 3}
     assert data.warnings == ()
+
+
+def test_a_class_to_ignore_must_be_there_and_not_the_only_one(store: Store) -> None:
+    project = project_with(store, "dent")
+    three_photos(store, project)
+
+    with pytest.raises(UnknownChoice, match=r"There is no class “glass”\. There are: dent\."):
+        training.start_run(store, project.id, replace(CONFIG, ignore_class="glass"))
+    with pytest.raises(NotEnoughLabels, match="any damage other than “dent”, which is ignored"):
+        training.start_run(store, project.id, replace(CONFIG, ignore_class="dent"))
+
+    assert training.list_runs(store, project.id) == []
+
+
+def grouped(store: Store, image: Image, group: str) -> None:
+    """Put an image into a group, as an import does."""
+    with store.write() as connection:
+        connection.execute(sa.update(tables.image).where(tables.image.c.id == image.id).values(group=group))
+
+
+def brighter(store: Store, project: Project, seed: int) -> Image:
+    """Add a labelled photo that looks like another one, but is no copy of its file."""
+    pixels = np.asarray(PillowImage.open(io.BytesIO(photo_bytes(seed))))
+    file = io.BytesIO()
+    PillowImage.fromarray((pixels * 0.9 + 20).astype(np.uint8)).save(file, "PNG")
+    image = add_photo(store, project.id, "again.png", file.getvalue())
+    annotations.save(store, image.id, [square(1)], base_rev=0, state=ImageState.DONE)
+    return image
 
 
 def test_a_run_keeps_the_labels_as_they_were(store: Store) -> None:
@@ -179,15 +304,15 @@ def test_the_same_labels_are_the_same_data_version(store: Store) -> None:
 @pytest.mark.parametrize(
     ("preset", "changes", "error", "words"),
     [
-        ("turbo", {}, UnknownChoice, "There is no preset “turbo”. There are: fast."),
+        ("turbo", {}, UnknownChoice, "There is no preset “turbo”. There are: tiny, fast, balanced, accurate, "),
         ("fast", {"sise": "256"}, UnknownChoice, "There is no setting “sise”"),
         ("fast", {"size": "250"}, FormatError, "multiple of 32"),
         ("fast", {"epochs": "many"}, FormatError, "epochs must be a whole number, not “many”"),
         ("fast", {"epochs": 0}, FormatError, "between 1 and"),
         ("fast", {"batch_size": 1}, FormatError, "batch_size must lie between 2"),
         ("fast", {"model": "yolo"}, UnknownChoice, "There is no model “yolo”"),
-        ("fast", {"encoder": "vgg99"}, UnknownChoice, "There is no encoder “vgg99”"),
-        ("fast", {"loss": "hinge"}, UnknownChoice, "There is no loss “hinge”"),
+        ("fast", {"encoder": "no/such"}, UnknownChoice, "There is no encoder “no/such”"),
+        ("fast", {"loss": "hinge"}, UnknownChoice, "There is no loss term “hinge”"),
     ],
 )
 def test_a_wrong_setting_is_named(

@@ -92,8 +92,8 @@ def _build_two_layers(encoder: str, encoder_weights: str | None, num_classes: in
 
 
 NETS = {
-    "three_layers": ModelSpec("Three layers", _build_three_layers),
-    "two_layers": ModelSpec("Two layers", _build_two_layers),
+    "three_layers": ModelSpec("Three layers", _build_three_layers, ("plain", "other")),
+    "two_layers": ModelSpec("Two layers", _build_two_layers, ("plain", "other")),
 }
 PLAIN_ENCODERS = {"plain": EncoderSpec("Plain"), "other": EncoderSpec("Other")}
 

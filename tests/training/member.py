@@ -161,7 +161,7 @@ def _stopped(learner: Learner, stop: OnBatch) -> tuple[str, Progress | None]:
 def _broken(learner: Learner, *, on_rank: int) -> Learner:
     if learner.team.rank != on_rank:
         return learner
-    network = dataclasses.replace(learner.network, loss=lambda logits, labels: logits.mean() * torch.nan)
+    network = dataclasses.replace(learner.network, loss=lambda outputs, *_: outputs.mean() * torch.nan)
     return dataclasses.replace(learner, network=network)
 
 

@@ -103,11 +103,13 @@ def test_a_checkpoint_of_a_program_with_fewer_settings_goes_on(
     document = json.loads(state["document"])
     for newer in ("devices", "deterministic", "keep", "start_from"):
         del document["config"][newer]
+    del document["class_weights"], document["ignored"]
     torch.save(state | {"document": json.dumps(document)}, checkpoint)
     checkpoint.with_suffix(".json").unlink()
     usual = dataclasses.replace(config, deterministic=False)
 
     assert load_checkpoint(checkpoint, build_learner(usual, data)).epochs_done == 1
+    assert load_weights(checkpoint)[1].class_weights == (1.0, 1.0, 1.0)
 
 
 def test_training_starts_from_the_weights_of_another_run(
@@ -121,6 +123,22 @@ def test_training_starts_from_the_weights_of_another_run(
     assert _differing(checkpoint, learner) == set()
     assert "starting from epoch_001-a1.pt, epoch 1; left out: none" in caplog.text
     assert learner.epochs_done == 0 and not learner.optimizer.state_dict()["state"]
+
+
+def test_training_starts_from_a_file_of_weights(
+    checkpoint: Path, config: TrainingConfig, data: TrainingData, tmp_path: Path
+) -> None:
+    given = tmp_path / "given.pt"
+    torch.save(torch.load(checkpoint, weights_only=True)["model"], given)
+    started = dataclasses.replace(config, seed=4, start_weights="0" * 64)
+
+    learner = build_learner(started, data, weights=given)
+    without = build_learner(started, data)
+
+    assert _differing(checkpoint, learner) == set()
+    with pytest.raises(AssertionError, match="no weights to start from"):
+        next(fit(without, range(1), ignore, ignore))
+    assert next(fit(learner, range(1), ignore, ignore)).epoch == 1
 
 
 @pytest.mark.parametrize(

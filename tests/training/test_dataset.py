@@ -5,27 +5,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from core.domain.errors import Cancelled, NotEnoughLabels, StorageError
+from core.domain.errors import Cancelled, FormatError, NotEnoughLabels, StorageError
+from core.domain.labels import IGNORED, Category
 from core.domain.training import DataVersion, LabelledPhoto, TrainingConfig, VersionItem
+from core.models import registry
 from core.models.preprocessing import network_image
-from core.training.augmentation import augment
+from core.training.augmentation import AUGMENTATIONS, augment
 from core.training.dataset import (
     Batch,
     Cache,
     CacheSource,
     TrainingData,
-    batch_count,
     batches,
     network_labels,
     prepare_cache,
+    prepare_copies,
     prepare_data,
+    preview_rows,
     truth_of,
 )
+from core.training.sampling import batch_count
+from tests.training.builders import Photos, ignore
 
 
-class Photos:
+class CountedPhotos:
     """Passes on to the fixture's reader and counts."""
 
     def __init__(self, data: TrainingData) -> None:
@@ -57,7 +61,7 @@ def test_labels_shrink_by_nearest_neighbour_between_classes_far_apart() -> None:
 
 
 def test_the_same_version_is_read_once(data: TrainingData, tmp_path: Path) -> None:
-    photos, steps = Photos(data), []
+    photos, steps = CountedPhotos(data), []
     source = CacheSource("hash", 64, {7: 1, 3: 2}, photos)
 
     first = prepare_cache(tmp_path, source, data.train.items, lambda done, total: steps.append((done, total)))
@@ -72,7 +76,7 @@ def test_the_same_version_is_read_once(data: TrainingData, tmp_path: Path) -> No
 def test_other_labels_sizes_or_channels_are_another_cache(
     change: dict[str, object], data: TrainingData, tmp_path: Path
 ) -> None:
-    photos = Photos(data)
+    photos = CountedPhotos(data)
     source = CacheSource("hash", 64, {7: 1, 3: 2}, photos)
     prepare_cache(tmp_path, source, data.train.items, lambda done, total: None)
 
@@ -83,7 +87,7 @@ def test_other_labels_sizes_or_channels_are_another_cache(
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "lose"])
 def test_a_damaged_cache_is_built_anew(damage: str, data: TrainingData, tmp_path: Path) -> None:
-    photos = Photos(data)
+    photos = CountedPhotos(data)
     source = CacheSource("hash", 64, {7: 1, 3: 2}, photos)
     sound = prepare_cache(tmp_path, source, data.train.items, lambda done, total: None)
     expected = sound.labels.copy()
@@ -131,7 +135,7 @@ def test_too_few_images_are_refused_with_their_numbers(
 
 
 def test_every_image_comes_once_per_epoch_and_never_alone(data: TrainingData, config: TrainingConfig) -> None:
-    plain = dataclasses.replace(config, augment=False)
+    plain = dataclasses.replace(config, augmentation="none")
 
     drawn = list(batches(data.train, plain, epoch=1))
 
@@ -193,19 +197,183 @@ def test_an_image_is_changed_anew_in_every_epoch(data: TrainingData, config: Tra
     assert len(set(drawn)) == 10
 
 
-def test_augmentation_moves_labels_with_the_pixels_and_makes_no_new_index() -> None:
-    labels = np.zeros((64, 64), np.uint8)
-    labels[20:44, 10:30] = 2
-    labels[25:50, 40:60] = 9
-    image = np.repeat(((labels > 0) * 200)[:, :, None], 3, axis=2).astype(np.uint8)
+def test_an_epoch_draws_as_many_images_as_were_asked_for(data: TrainingData, config: TrainingConfig) -> None:
+    more = dataclasses.replace(config, augmentation="none", epoch_images=12)
 
-    for seed in range(30):
-        moved, moved_labels = augment(image, labels, np.random.default_rng(seed))
+    drawn = [image.tobytes() for batch in batches(data.train, more, 1) for image in batch.images]
 
-        assert set(np.unique(moved_labels)) <= {0, 2, 9}
-        is_bright = _threshold(moved)
-        assert (is_bright == (moved_labels > 0)).mean() > 0.97
-    assert not np.array_equal(moved_labels, labels)
+    times = [drawn.count(image.tobytes()) for image in data.train.images]
+    assert sum(times) == 12 and set(times) == {2, 3}
+    assert batch_count(5, more) == len(list(batches(data.train, more, 1)))
+
+
+def test_balance_draws_images_of_a_rare_class_more_often(data: TrainingData, config: TrainingConfig) -> None:
+    """Of 20 images one shows class 2: its factor is sqrt(20), which makes 200 * 4.47 / 23.47 = 38.1 draws."""
+    cache = _many(data, 20)
+    labels = np.where(cache.labels == 2, 0, cache.labels).astype(np.uint8)
+    labels[4, :8, :8] = 2
+    rare = dataclasses.replace(cache, labels=labels)
+    balanced = dataclasses.replace(config, augmentation="none", epoch_images=200, balance=1.0)
+
+    drawn = [labels for batch in batches(rare, balanced, 1) for labels in batch.labels]
+
+    assert sum((labels == 2).any() for labels in drawn) in (38, 39)
+
+
+def test_crops_and_growing_sides_come_out_as_square_batches(
+    data: TrainingData, config: TrainingConfig
+) -> None:
+    cropped = dataclasses.replace(config, crop=32, cutmix=0.5, copy_paste=0.5, augmentation="strong")
+
+    (first, *_) = batches(data.train, cropped, 1)
+
+    assert first.images.shape == (2, 32, 32, 3) and first.labels.shape == (2, 32, 32)
+    assert first.instances is None
+    assert _bytes(data, cropped, epoch=2) == _bytes(data, cropped, epoch=2)
+
+
+def test_sides_swap_in_mirrored_batches_where_the_categories_have_them(
+    version: DataVersion, config: TrainingConfig, tmp_path: Path
+) -> None:
+    sided = dataclasses.replace(
+        version, categories=(Category(7, "left door", "#E69F00"), Category(3, "right door", "#56B4E9"))
+    )
+    flips = dataclasses.replace(config, augmentation="flips")
+    data = prepare_data(sided, flips, Photos(), tmp_path, ignore)
+    plain = {
+        image.tobytes(): labels for image, labels in zip(data.train.images, data.train.labels, strict=True)
+    }
+    swap = np.array([0, 2, 1], np.uint8)
+    mirrored = 0
+
+    for batch in batches(data.train, flips, 1):
+        for image, labels in zip(batch.images, batch.labels, strict=True):
+            if image.tobytes() in plain:
+                assert np.array_equal(labels, plain[image.tobytes()])
+            else:
+                mirrored += 1
+                assert np.array_equal(labels[:, ::-1], swap[plain[image[:, ::-1].tobytes()]])
+
+    assert 0 < mirrored < 5
+
+
+def test_an_ignored_category_is_255_and_another_cache(data: TrainingData, tmp_path: Path) -> None:
+    channels = CacheSource("hash", 64, {7: 1}, data.read_item)
+    ignoring = dataclasses.replace(channels, class_index={7: 1, 3: IGNORED})
+
+    cache = prepare_cache(tmp_path, ignoring, data.train.items, ignore)
+
+    assert np.array_equal(cache.labels == IGNORED, data.train.labels == 2)
+    assert np.array_equal(cache.labels == 1, data.train.labels == 1)
+    assert ignoring.key(data.train.items) != channels.key(data.train.items)
+
+
+def test_a_class_to_ignore_that_the_labels_do_not_name_is_refused(
+    version: DataVersion, config: TrainingConfig, tmp_path: Path
+) -> None:
+    wrong = dataclasses.replace(config, ignore_class="glass")
+
+    with pytest.raises(FormatError, match="which class “glass” is"):
+        prepare_data(version, wrong, Photos(), tmp_path, ignore)
+
+
+def test_an_epoch_of_fewer_images_than_a_batch_needs_is_refused(
+    version: DataVersion, config: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(FormatError, match="epoch_images must be 0, for each image once, or at least 2"):
+        prepare_data(version, dataclasses.replace(config, epoch_images=1), Photos(), tmp_path, ignore)
+
+
+def test_a_network_of_regions_sees_them_numbered(
+    version: DataVersion, config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(registry.MODELS["three_layers"], has_regions=True)
+    monkeypatch.setitem(registry.MODELS, "three_layers", spec)
+    standard = dataclasses.replace(config, augmentation="standard", cutmix=0.5)
+
+    data = prepare_data(version, standard, Photos(), tmp_path, ignore)
+
+    assert data.train.instances is not None and data.valid.instances is not None
+    assert np.array_equal(data.train.instances, data.train.labels), "dents are drawn first, then scratches"
+    for batch in batches(data.train, standard, 1):
+        assert batch.instances is not None
+        assert np.array_equal(batch.instances > 0, batch.labels > 0)
+        for labels, instances in zip(batch.labels, batch.instances, strict=True):
+            numbers = set(np.unique(instances).tolist()) - {0}
+            assert all(len(np.unique(labels[instances == number])) == 1 for number in numbers)
+
+
+def test_the_set_is_expanded_once_with_copies_that_the_seed_decides(
+    version: DataVersion, config: TrainingConfig, tmp_path: Path
+) -> None:
+    larger, photos = dataclasses.replace(config, expand_to=12), Photos()
+    steps: list[tuple[int, int]] = []
+
+    first = prepare_data(version, larger, photos, tmp_path, lambda *step: steps.append(step))
+    built = len(list(tmp_path.iterdir()))
+    again = prepare_data(version, larger, photos, tmp_path, ignore)
+    other = prepare_data(version, dataclasses.replace(larger, seed=1), photos, tmp_path, ignore)
+    plain = prepare_data(version, config, photos, tmp_path, ignore)
+
+    train = first.train
+    assert (len(train), len(first.valid), len(plain.train)) == (12, 3, 5)
+    assert photos.reads == 8, "copies are made of what was decoded"
+    assert (built, len(list(tmp_path.iterdir()))) == (3, 4)
+    assert steps[-1] == (12, 12)
+    assert np.array_equal(train.images[:5], plain.train.images), "originals are kept"
+    assert len({image.tobytes() for image in train.images}) == 12
+    assert [item.image_id for item in train.items] == [str(number % 5) for number in range(12)]
+    assert np.array_equal(train.images, again.train.images)
+    assert not np.array_equal(train.images[5:], other.train.images[5:])
+    by_hand = augment(plain.train.sample(1), AUGMENTATIONS["standard"], np.random.default_rng((0, 1, 2, 5)))
+    assert np.array_equal(train.images[11], by_hand.image) and np.array_equal(
+        train.labels[11], by_hand.labels
+    )
+    assert sum(len(batch.images) for batch in batches(train, larger, 1)) == 12
+
+
+def test_copies_without_augmentation_are_refused(
+    data: TrainingData, config: TrainingConfig, tmp_path: Path
+) -> None:
+    plain = dataclasses.replace(config, expand_to=12, augmentation="none")
+
+    with pytest.raises(FormatError, match="all copies are equal"):
+        prepare_copies(tmp_path, data.train, "key", plain, ignore)
+
+
+def test_a_set_larger_than_the_disk_is_refused_before_anything_is_written(
+    data: TrainingData, config: TrainingConfig, tmp_path: Path
+) -> None:
+    pixel = np.zeros((), np.uint8)
+    huge = Cache(
+        data.train.items,
+        np.broadcast_to(pixel, (5, 16384, 16384, 3)),
+        np.broadcast_to(pixel, (5, 16384, 16384)),
+    )
+
+    with pytest.raises(
+        StorageError, match=r"1,000,000 images of 16384 x 16384 pixels need 1,073,741.8 GB in"
+    ):
+        prepare_copies(tmp_path / "new", huge, "key", dataclasses.replace(config, expand_to=10**6), ignore)
+
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_preview_shows_what_training_draws(data: TrainingData, config: TrainingConfig) -> None:
+    images, labels = data.train.images, data.train.labels
+    strong = dataclasses.replace(config, augmentation="strong", crop=32, cutmix=0.5)
+
+    shown, painted = preview_rows(strong, ["dent", "scratch"], images, labels, 7, 9)
+    again, _ = preview_rows(strong, ["dent", "scratch"], images, labels, 7, 9)
+    other, _ = preview_rows(strong, ["dent", "scratch"], images, labels, 8, 9)
+    still, still_labels = preview_rows(
+        dataclasses.replace(config, augmentation="none"), [], images, labels, 7, 6
+    )
+
+    assert shown.shape == (9, 32, 32, 3) and painted.shape == (9, 32, 32)
+    assert np.array_equal(shown, again) and not np.array_equal(shown, other)
+    assert np.array_equal(still, images[[0, 1, 2, 3, 4, 0]])
+    assert np.array_equal(still_labels, labels[[0, 1, 2, 3, 4, 0]])
 
 
 def _many(data: TrainingData, images: int) -> Cache:
@@ -224,11 +392,6 @@ def _interleaved(shares: list[Batch]) -> list[bytes]:
         for share in pairs
         if place < len(share)
     ]
-
-
-def _threshold(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    grey = image[:, :, 0].astype(int)
-    return grey > (int(grey.max()) + int(grey.min())) / 2
 
 
 def _bytes(data: TrainingData, config: TrainingConfig, *, epoch: int) -> list[bytes]:

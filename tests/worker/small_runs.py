@@ -15,7 +15,7 @@ from core.models.registry import ENCODERS, MODELS, EncoderSpec, ModelSpec
 from core.storage import lifecycle, processes, reservations, runs
 from core.storage.lifecycle import RUNS, Claim, Room
 from core.storage.store import Store
-from core.training.losses import LOSSES, LossSpec, build_cross_entropy
+from core.training.losses import LOSSES, Batch, LossSpec, Term, build_cross_entropy
 from core.worker import __main__ as worker
 from core.worker.artefacts import run_folder
 
@@ -60,24 +60,24 @@ class Moments:
         """Act before a batch of the attempt's so many-th epoch; both count from 1."""
         self._acts[(epoch - 1) * BATCHES + batch] = act
 
-    def build(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def build(self) -> Term:
         """Build a cross-entropy that counts the batches of one attempt."""
         compute, met = build_cross_entropy(), 0
 
-        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        def term(batch: Batch) -> Tensor:
             nonlocal met
             if torch.is_grad_enabled():  # not while it measures
                 met += 1
                 self._acts.pop(met, lambda: None)()
-            return compute(logits, labels)
+            return compute(batch)
 
-        return loss
+        return term
 
 
 def know_small_parts(monkeypatch: pytest.MonkeyPatch) -> Moments:
     """Have SMALL's parts in the registries as long as the test lasts."""
     moments = Moments()
-    monkeypatch.setitem(MODELS, "small", ModelSpec("Small", _build_small))
+    monkeypatch.setitem(MODELS, "small", ModelSpec("Small", _build_small, ("plain",)))
     monkeypatch.setitem(ENCODERS, "plain", EncoderSpec("Plain"))
     monkeypatch.setitem(LOSSES, "watched", LossSpec("Watched", moments.build))
     return moments
