@@ -175,7 +175,7 @@ def _mars() -> dict[str, Preset]:
         "mars-basnet": Preset(
             "BASNet",
             "Predict and refine, all outputs supervised; cross-entropy + SSIM + IoU.",
-            replace(_MARS, model="basnet", loss="ce+ssim+jaccard", batch_size=4),
+            replace(_MARS, model="basnet", encoder="resnet34", loss="ce+ssim+jaccard", batch_size=4),
             origin,
             RANDOM,
         ),
@@ -212,18 +212,53 @@ def _named(presets: dict[str, Preset]) -> dict[str, Preset]:
     return {key: replace(p, config=replace(p.config, preset=key)) for key, p in presets.items()}
 
 
-PRESETS: dict[str, Preset] = _named(
-    {
+_OURS = TrainingConfig(
+    model="fpn_light",
+    encoder=LITE0,
+    progressive=True,
+    balance=1,
+    loss="ce+dice",
+    batch_size=8,
+    encoder_learning_rate=1e-3,
+    decoder_learning_rate=1e-3,
+    warmup_share=0.1,
+    augmentation="strong",
+)
+
+
+def _ours() -> dict[str, Preset]:
+    return {
+        "tiny": Preset(
+            "Tiny",
+            "To see that everything works: 128 px, a few hundred photos shown.",
+            replace(_OURS, size=128, epochs=6, epoch_images=160, progressive=False),
+        ),
         "fast": Preset(
-            title="Fast",
-            description="DeepLabV3+ on EfficientNet-Lite0 with ImageNet weights at 256 px. "
-            "Trains on a laptop's processor in minutes; a good first answer.",
-            config=TrainingConfig(),
-        )
+            "Fast",
+            "A first answer on a laptop: 256 px. Good for large parts and large damage.",
+            replace(_OURS, size=256, epochs=8, epoch_images=480),
+        ),
+        "balanced": Preset(
+            "Balanced",
+            "What we advise: 384 px, about an hour of one processor core. Good for most damage.",
+            replace(_OURS, size=384, epochs=12, epoch_images=1200),
+        ),
+        "accurate": Preset(
+            "Accurate",
+            "For thin and small damage: 640 px and a larger encoder; an hour on a GPU, a night without one.",
+            replace(
+                _OURS,
+                encoder="tu-tf_efficientnet_lite2",
+                size=640,
+                epochs=20,
+                epoch_images=2400,
+                ema=0.998,
+            ),
+            start="EfficientNet-Lite2, ImageNet; its package is installed",
+        ),
     }
-    | _damage_study()
-    | _car_parts()
-    | _roads()
-    | _mars()
-    | _bootcamp()
+
+
+PRESETS: dict[str, Preset] = _named(
+    _ours() | _damage_study() | _car_parts() | _roads() | _mars() | _bootcamp()
 )

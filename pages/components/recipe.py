@@ -1,29 +1,28 @@
 """The settings of a new run: from a preset, or filled with those of another run."""
 
 from dataclasses import asdict, replace
-from typing import Literal, TypedDict
 
 import streamlit as st
 
-from core.domain.errors import FormatError, NotFound
+from core.domain.errors import FormatError, NotEnoughLabels, NotFound
 from core.domain.runs import Epoch, Run
 from core.domain.training import TrainingConfig, retention
-from core.services import checkpoints, evaluation, training, workers
+from core.services import checkpoints, evaluation, recipes, training
 from core.services.home import Store
+from pages.components.presets import choose_preset, draw_cost
 from pages.components.results import figure
+from pages.components.settings import GROUPS, Changes, choose_settings, lasting
 from pages.components.shell import shown_errors
 from pages.components.words import plain, size
 
 FILLED = "train_filled"  # (run id, epoch to start from or 0) whose settings are filled in
 ROUND = "train_round"  # counts the fillings: new widgets take new defaults
-SIZES = (128, 192, 256, 320, 384, 448, 512)
 KEEPS = {"all": "All", "best": "The best and the last", "every": "Every n-th, the best and the last"}
-DRAWN = (
-    "preset", "epochs", "size", "batch_size", "decoder_learning_rate", "augment", "seed", "devices",
-    "deterministic", "keep", "start_from",
-)  # fmt: skip
-
-Changes = dict[str, str | int | float | bool]
+DRAWN = {
+    "preset", "epochs", "size", "crop", "batch_size", "decoder_learning_rate", "seed", "devices",
+    "deterministic", "keep", "start_from", "model", "encoder", "encoder_weights",
+    *(setting.key for settings in GROUPS.values() for setting in settings),
+}  # fmt: skip
 
 
 def fill_from(run: Run, *, epoch: int = 0) -> None:
@@ -35,34 +34,33 @@ def fill_from(run: Run, *, epoch: int = 0) -> None:
 def choose_config(store: Store, project_id: str) -> TrainingConfig | None:
     """Draw the recipe and its settings; None while a setting is wrong."""
     with shown_errors():
-        base, suffix = _choose_base(store)
+        data = _data(store, project_id)
+        base, suffix = _choose_base(store, data)
         changes: Changes = {
             "epochs": st.number_input("Epochs", 1, 10_000, base.epochs, **lasting(f"epochs_{suffix}"))
         }
         changes["start_from"] = _choose_start(store, project_id, base, suffix)
-        with st.expander("More settings", icon=":material/tune:", key="more_settings"):
-            changes |= _choose_more(store, base, suffix)
+        with st.expander("All settings", icon=":material/tune:", key="more_settings"):
+            changes |= choose_settings(store, base, suffix)
+            changes["keep"] = _choose_keep(base, suffix)
             config = training.reconfigure(base, changes)
             _draw_budget(store, config)
+        if data is not None:
+            draw_cost(store, config, data)
         return config
     return None
 
 
-class Lasting(TypedDict):
-    """What makes a widget keep its value while it is not drawn: on other pages, and in an outage."""
-
-    key: str
-    persist_state: Literal["session"]
-
-
-def lasting(key: str) -> Lasting:
-    """Give a widget's key, and have its value kept."""
-    return {"key": key, "persist_state": "session"}
+def _data(store: Store, project_id: str) -> training.TrainingData | None:
+    """Give what a training would use, for forecasts; None where that is not enough yet."""
+    try:
+        return training.collect(store, project_id, TrainingConfig())
+    except (NotEnoughLabels, FormatError, NotFound):
+        return None
 
 
-def _choose_base(store: Store) -> tuple[TrainingConfig, str]:
+def _choose_base(store: Store, data: training.TrainingData | None) -> tuple[TrainingConfig, str]:
     """Give the settings to begin with, and what tells their widgets from those of others."""
-    presets = training.presets()
     fill = st.session_state.get(ROUND, 0)
     run_id, epoch = st.session_state.get(FILLED, ("", 0))
     if run_id:
@@ -70,16 +68,13 @@ def _choose_base(store: Store) -> tuple[TrainingConfig, str]:
         base = replace(run.config, start_from=f"{run.id}/{epoch}") if epoch else run.config
         _draw_filled(run, epoch, base)
         return base, f"{fill}"
-    name = st.selectbox(
-        "Preset", list(presets), format_func=lambda n: presets[n].title, **lasting("train_preset")
-    )
-    st.caption(presets[name].description)
-    return presets[name].config, f"{name}_{fill}"
+    name = choose_preset(store, data)
+    return recipes.presets()[name].config, f"{name}_{fill}"
 
 
 def _draw_filled(run: Run, epoch: int, base: TrainingConfig) -> None:
     start = f", starting from its epoch {epoch}" if epoch else ""
-    usual = asdict(training.presets()[base.preset].config)
+    usual = asdict(recipes.presets()[base.preset].config)
     others = [f"{k} {v}" for k, v in asdict(base).items() if k not in DRAWN and v != usual[k]]
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         also = f"  \n:small[Also as there: {', '.join(others)}]" if others else ""
@@ -137,46 +132,6 @@ def _epoch_title(number: int, epoch: Epoch | None, best: Epoch | None) -> str:
         return f"{number} (not kept)"
     star = ", best" if best and best.epoch == number else ""
     return f"{number} (mIoU {figure(epoch.metrics.get(evaluation.METRIC))}{star})"
-
-
-def _choose_more(store: Store, base: TrainingConfig, suffix: str) -> Changes:
-    changes: Changes = {}
-    changes["size"] = st.select_slider(
-        "Image size in pixels", sorted({*SIZES, base.size}), base.size, **lasting(f"size_{suffix}"),
-        help="Photos are shrunk to this for the network. Larger finds thinner damage and takes longer.",
-    )  # fmt: skip
-    left, right = st.columns(2)
-    changes["batch_size"] = left.number_input(
-        "Batch size", 2, 1024, base.batch_size, **lasting(f"batch_{suffix}")
-    )
-    changes["decoder_learning_rate"] = right.number_input(
-        "Peak learning rate",
-        1e-9,
-        1.0,
-        base.decoder_learning_rate,
-        format="%.5f",
-        **lasting(f"rate_{suffix}"),
-    )
-    changes["seed"] = left.number_input("Seed", 0, 2**31 - 1, base.seed, **lasting(f"seed_{suffix}"))
-    key = f"devices_{suffix}"
-    here, wanted = workers.most_devices(store), st.session_state.get(key, base.devices)
-    if max(here, wanted) > 1:
-        changes["devices"] = right.number_input(
-            "GPUs", 1, max(here, wanted), wanted, **lasting(key),
-            help="Of one machine; they share each batch.",
-        )  # fmt: skip
-        if changes["devices"] > here:
-            right.caption("No machine that is here has as many; the run waits for one.")
-    changes["augment"] = st.toggle(
-        "Augment", base.augment, **lasting(f"augment_{suffix}"),
-        help="Flips, turns, zooms and light changes, anew each epoch.",
-    )  # fmt: skip
-    changes["deterministic"] = st.toggle(
-        "Deterministic", base.deterministic, **lasting(f"deterministic_{suffix}"),
-        help="The same weights to the last bit each time; slower on a GPU.",
-    )  # fmt: skip
-    changes["keep"] = _choose_keep(base, suffix)
-    return changes
 
 
 def _choose_keep(base: TrainingConfig, suffix: str) -> str:

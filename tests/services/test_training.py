@@ -312,7 +312,7 @@ def test_the_same_labels_are_the_same_data_version(store: Store) -> None:
         ("fast", {"batch_size": 1}, FormatError, "batch_size must lie between 2"),
         ("fast", {"model": "yolo"}, UnknownChoice, "There is no model “yolo”"),
         ("fast", {"encoder": "no/such"}, UnknownChoice, "There is no encoder “no/such”"),
-        ("fast", {"loss": "hinge"}, UnknownChoice, "There is no loss term “hinge”"),
+        ("fast", {"loss": "hinge"}, UnknownChoice, "There is no loss “hinge”"),
     ],
 )
 def test_a_wrong_setting_is_named(
