@@ -34,11 +34,12 @@ def found_words(found: PhotoPrediction) -> str:
 
 def draw_findings(found: PhotoPrediction) -> None:
     """Show how many single damages of each class were found and how large they are, the largest first."""
-    rows = ["| Class | Found | Share of the photo |", "| :-- | --: | --: |"]
+    rows = ["| Class | Found | Share |", "| :-- | --: | --: |"]
     for category in sorted(found.classes, key=lambda category: -found.share[category.name]):
         share, count = found.share[category.name], found.counts[category.name]
-        name = class_chip(category).replace("|", "\\|")
+        name = class_chip(category).replace("|", "\\|").replace("} ", "}&nbsp;", 1)
         rows.append(f"| {name} | × {count} | **{share:.1%}** |" if share else f"| {name} | | :gray[none] |")
+    st.markdown("**Share of the photo**")
     st.markdown("\n".join(rows))
     if not any(found.share.values()):
         st.caption("No damage found.")

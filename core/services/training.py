@@ -17,7 +17,7 @@ from core.domain.training import (
     VersionItem,
     changed_config,
 )
-from core.services import checkpoints, recipes, workers
+from core.services import checkpoints, recipes, start_weights, workers
 from core.services.home import Store
 from core.storage import images, lifecycle, processes, projects, runs, versions
 from core.storage.sweep import sweep
@@ -115,6 +115,7 @@ def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingDa
     names = ("background", *(category.name for category in categories))
     check_class_weights(config.class_weights, names, config.background_weight)
     warnings += recipes.check(config)
+    start_weights.require(store, config)
     start_note = checkpoints.start_note(store, config, categories)
     warnings += [start_note] if start_note else []
     in_progress = sum(image.state is ImageState.IN_PROGRESS for image in everything)

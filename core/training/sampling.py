@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.errors import pick
 from core.domain.labels import IGNORED
 from core.domain.training import TrainingConfig
-from core.models.registry import MODELS
+from core.models.registry import MODELS, size_multiple
 
+_SIDE_STEP = 32  # pixels by which progressive sides grow, at least
 IMAGES_PER_DEVICE = 2  # of a batch, at least: batch normalisation fails on one
 
 
@@ -74,7 +74,7 @@ def side_of_epoch(config: TrainingConfig, epoch: int) -> int:
     """Give the side of the squares that an epoch trains on.
 
     That is ``crop``, or ``size`` where there is none. With ``progressive`` it grows from half of that
-    to all of it in steps of the model's ``size_multiple``, which share the run's epochs evenly (a run
+    to all of it in steps of what the network takes, 32 pixels or more, which share the run's epochs evenly (a run
     of fewer epochs than steps leaves the first ones out); the image that a crop is cut from shrinks
     in the same measure.
 
@@ -87,9 +87,9 @@ def side_of_epoch(config: TrainingConfig, epoch: int) -> int:
     full = config.crop or config.size
     if not config.progressive:
         return full
-    spec = pick(MODELS, config.model, kind="model")
-    smallest = max(spec.min_size, math.ceil(full / 2 / spec.size_multiple) * spec.size_multiple)
-    sides = [*range(smallest, full, spec.size_multiple), full]
+    step = max(_SIDE_STEP, size_multiple(config.model, config.encoder))
+    smallest = max(MODELS[config.model].min_size, math.ceil(full / 2 / step) * step)
+    sides = [*range(smallest, full, step), full]
     return sides[math.ceil(min(epoch, config.epochs) * len(sides) / config.epochs) - 1]
 
 

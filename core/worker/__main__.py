@@ -180,7 +180,8 @@ def _capture(work_id: str) -> None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, AppError):
         return str(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
         return "The memory ran out. Choose a smaller size or a smaller batch."
     return f"{type(error).__name__}: {error}: see the log."
 

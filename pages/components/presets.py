@@ -43,7 +43,7 @@ def choose_preset(store: Store, data: training.TrainingData | None) -> str:
 
 def draw_cost(store: Store, config: TrainingConfig, data: training.TrainingData) -> None:
     """Say what a run with these settings costs here; measure it where nobody did."""
-    classes = len(data.categories) + 1
+    classes = len(data.categories)
     cost = recipes.cost(store, config, classes)
     if cost is not None:
         counts = _counts(data)
@@ -81,7 +81,7 @@ def _choose(name: str) -> None:
 
 
 def _expectation(store: Store, config: TrainingConfig, data: training.TrainingData | None) -> str:
-    if data is None or (cost := recipes.cost(store, config, len(data.categories) + 1)) is None:
+    if data is None or (cost := recipes.cost(store, config, len(data.categories))) is None:
         return ""
     took = duration(recipes.seconds(config, cost, *_counts(data)))
     return f":material/timer: {took}  :material/memory: {size(cost.memory_bytes(_share(config)))}"
@@ -90,7 +90,7 @@ def _expectation(store: Store, config: TrainingConfig, data: training.TrainingDa
 def _measure(store: Store, config: TrainingConfig, classes: int) -> None:
     """Measure once by itself, where a worker is here and idle; then show how it goes."""
     measured = st.session_state.setdefault(MEASURED, {})
-    key = recipes.cost_key(config, classes)
+    key = (classes, *(getattr(config, name) for name in recipes.SHAPING))
     job_id = measured.get(key)
     if job_id is None:
         serving = [worker for worker in workers.list_all(store) if worker.serves("job")]
@@ -102,7 +102,7 @@ def _measure(store: Store, config: TrainingConfig, classes: int) -> None:
 
 def _draw_measuring(store: Store, job_id: str) -> None:
     try:
-        job = evaluation.get_job(store, job_id)
+        job = evaluation.job(store, job_id)
     except AppError as error:
         st.caption(str(error))
         return

@@ -1,6 +1,6 @@
 """The settings of a new run: from a preset, or filled with those of another run."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import streamlit as st
 
@@ -11,18 +11,13 @@ from core.services import checkpoints, evaluation, recipes, training
 from core.services.home import Store
 from pages.components.presets import choose_preset, draw_cost
 from pages.components.results import figure
-from pages.components.settings import GROUPS, Changes, choose_settings, lasting
+from pages.components.settings import Changes, choose_settings, lasting
 from pages.components.shell import shown_errors
 from pages.components.words import plain, size
 
 FILLED = "train_filled"  # (run id, epoch to start from or 0) whose settings are filled in
 ROUND = "train_round"  # counts the fillings: new widgets take new defaults
 KEEPS = {"all": "All", "best": "The best and the last", "every": "Every n-th, the best and the last"}
-DRAWN = {
-    "preset", "epochs", "size", "crop", "batch_size", "decoder_learning_rate", "seed", "devices",
-    "deterministic", "keep", "start_from", "model", "encoder", "encoder_weights",
-    *(setting.key for settings in GROUPS.values() for setting in settings),
-}  # fmt: skip
 
 
 def fill_from(run: Run, *, epoch: int = 0) -> None:
@@ -66,19 +61,16 @@ def _choose_base(store: Store, data: training.TrainingData | None) -> tuple[Trai
     if run_id:
         run = training.get_run(store, run_id)
         base = replace(run.config, start_from=f"{run.id}/{epoch}") if epoch else run.config
-        _draw_filled(run, epoch, base)
+        _draw_filled(run, epoch)
         return base, f"{fill}"
     name = choose_preset(store, data)
     return recipes.presets()[name].config, f"{name}_{fill}"
 
 
-def _draw_filled(run: Run, epoch: int, base: TrainingConfig) -> None:
+def _draw_filled(run: Run, epoch: int) -> None:
     start = f", starting from its epoch {epoch}" if epoch else ""
-    usual = asdict(recipes.presets()[base.preset].config)
-    others = [f"{k} {v}" for k, v in asdict(base).items() if k not in DRAWN and v != usual[k]]
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        also = f"  \n:small[Also as there: {', '.join(others)}]" if others else ""
-        text = f"Settings of **{plain(run.name)}**{start}; the data is as it is now.{also}"
+        text = f"Settings of **{plain(run.name)}**{start}; the data is as it is now."
         st.markdown(f":material/content_copy: {text}", width="stretch")
         if st.button("Back to presets", type="tertiary", icon=":material/close:"):
             del st.session_state[FILLED]

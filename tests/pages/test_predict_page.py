@@ -40,9 +40,9 @@ def upload(store: Store, open_page: OpenPage) -> Upload:
 
 def found_table(page: AppTest) -> list[list[str]]:
     """Read the table of what was found: its cells, without colours and bold type, below the head."""
-    (table,) = (m.value for m in page.markdown if "Share of the photo" in m.value)
+    (table,) = (m.value for m in page.markdown if "| Found |" in m.value)
     rows = [row.strip("| ").split("|") for row in table.splitlines()[2:]]
-    return [[cell.rpartition("}")[2].strip(" *") for cell in row] for row in rows]
+    return [[cell.rpartition("&nbsp;")[2].strip(" *") for cell in row] for row in rows]
 
 
 def test_damages_that_the_model_tells_apart_are_counted_by_class(upload: Upload) -> None:

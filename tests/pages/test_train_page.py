@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
 from core.domain.images import Project
+from core.domain.presets import PRESETS
 from core.domain.runs import Run, WorkState
 from core.domain.training import TrainingConfig
 from core.services import training
@@ -61,12 +62,12 @@ def test_a_cloned_run_fills_the_settings_and_trains_on_the_data_of_now(
     first = queued(store, project, **settings)
     add_image(store, project, 9, square(1), split="train")
     test = open_page("train")
-    assert widget(test, "number_input", "Epochs").value == TrainingConfig().epochs
+    assert widget(test, "number_input", "Epochs").value == PRESETS["fast"].config.epochs
 
     press(test, "Clone")
 
     assert "Settings of **Fast 1**; the data is as it is now." in texts(test)
-    assert "Also as there: weight_decay 0.5" in texts(test)
+    assert widget(test, "number_input", "Weight decay").value == 0.5
     shown = [widget(test, "number_input", label).value for label in ("Epochs", "Batch size", "Seed")]
     assert shown == [7, 6, 3]
     assert widget(test, "number_input", "How many of the best").value == 2
@@ -85,8 +86,8 @@ def test_the_presets_come_back_after_a_clone(store: Store, project: Project, ope
 
     press(test, "Back to presets")
 
-    assert widget(test, "number_input", "Epochs").value == TrainingConfig().epochs
-    assert widget(test, "selectbox", "Preset").value == "fast"
+    assert widget(test, "number_input", "Epochs").value == PRESETS["fast"].config.epochs
+    assert [button.key for button in test.button if button.label == "Chosen"] == ["choose_fast"]
 
 
 def test_training_further_starts_from_the_best_checkpoint(store: Store, open_page: OpenPage) -> None:

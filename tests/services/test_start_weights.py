@@ -6,16 +6,24 @@ import json
 import pickle
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from safetensors.numpy import save as save_safetensors
+from typer.testing import CliRunner
 
+from core.__main__ import app
 from core.domain.errors import FormatError, NotFound, StorageError
+from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
-from core.services import start_weights
+from core.services import recipes, start_weights
+from core.storage import runs, tables, workers
 from core.storage.store import Store
+from tests.builders import add_image, project_with, square
+from tests.services.reported import worker_report
 
 SAFETENSORS = save_safetensors({"head": np.ones((2, 2), np.float32)})
 
@@ -141,3 +149,42 @@ def test_the_description_beside_is_plain_json(store: Store) -> None:
 
     described = json.loads(store.blobs.get(f"weights/{kept.sha256}.json"))
     assert described == {"sha256": kept.sha256, "name": "ä.pt", "bytes": len(SAFETENSORS)}
+
+
+def test_the_command_line_trains_from_a_file_and_warns_of_memory(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_HOME", str(store.home))
+    project = project_with(store, "dent")
+    for seed, split in enumerate(("train", "train", "valid")):
+        add_image(store, project, seed, square(1), split=split)
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(SAFETENSORS)
+    changes = {"model": "fpn", "size": 64, "batch_size": 4}
+    expensive_here(store, replace(TrainingConfig(), **changes))
+    words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+    done = CliRunner().invoke(app, ["train", "--project", "Cars", "--weights", str(path), *words, "--json"])
+
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    (kept,) = start_weights.list_of(store)
+    assert kept.name == "mine.safetensors"
+    assert runs.get(store, answer["run"]).config.start_weights == kept.sha256
+    note = "At batch 4 this needs about 5.0 GB, and the machine has 4.0 GB: batch 2 with 2 batches per step"
+    assert any(warning.startswith(note) for warning in answer["warnings"])
+    assert note in done.stderr
+
+
+def expensive_here(store: Store, config: TrainingConfig) -> None:
+    """Have it measured that an image takes a GB, on a machine of four."""
+    workers.report(store, worker_report("here", usage={"memory_bytes": 4 << 30}))
+    result = dict.fromkeys(("train_seconds", "validate_seconds", "megapixel_seconds"), 0.1)
+    sizes = {"fixed_bytes": 1 << 30, "image_bytes": 1 << 30}
+    measured = {**result, **sizes, "host": "here", "device": "CPU", "is_disturbed": False}
+    job = recipes.measure(store, config, 1)
+    with store.write() as connection:
+        is_it = tables.job.c.id == job.id
+        connection.execute(
+            sa.update(tables.job).where(is_it).values(state=WorkState.SUCCEEDED, result=measured)
+        )

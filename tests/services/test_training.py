@@ -304,7 +304,12 @@ def test_the_same_labels_are_the_same_data_version(store: Store) -> None:
 @pytest.mark.parametrize(
     ("preset", "changes", "error", "words"),
     [
-        ("turbo", {}, UnknownChoice, "There is no preset “turbo”. There are: tiny, fast, balanced, accurate, "),
+        (
+            "turbo",
+            {},
+            UnknownChoice,
+            "There is no preset “turbo”. There are: tiny, fast, balanced, accurate, ",
+        ),
         ("fast", {"sise": "256"}, UnknownChoice, "There is no setting “sise”"),
         ("fast", {"size": "250"}, FormatError, "multiple of 32"),
         ("fast", {"epochs": "many"}, FormatError, "epochs must be a whole number, not “many”"),

@@ -15,14 +15,14 @@ from core.domain.training import TrainingConfig
 from core.domain.version import VERSION
 from core.models.registry import build_model
 from core.services import recipes
-from core.storage import jobs, processes, tables, workers
+from core.storage import jobs, lifecycle, processes, reservations, tables, workers
 from core.storage.store import Store
 from core.worker import calibrate
 from core.worker.calibrate import is_out_of_memory, memory_advice, spoken_memory_errors
 from core.worker.handlers import HANDLERS
 from core.worker.launching import ROOT
 from tests.worker.small_runs import SMALL as SMALL_RUN
-from tests.worker.small_runs import carry_out, know_small_parts
+from tests.worker.small_runs import carry_out, claim_of, know_small_parts
 
 SMALL = TrainingConfig(model="fpn", size=96)
 MEASURED = {"train_seconds", "validate_seconds", "megapixel_seconds", "fixed_bytes", "image_bytes"}
@@ -214,3 +214,15 @@ def test_jobs_of_the_same_configuration_are_one(store: Store) -> None:
     first, second = recipes.measure(store, SMALL, 2), recipes.measure(store, SMALL, 2)
 
     assert first.id == second.id and len(jobs.waiting(store)) == 1
+
+
+def test_a_training_under_way_on_this_host_disturbs(store: Store, queue_run: Callable[..., Run]) -> None:
+    run = queue_run()
+    assert not calibrate._is_training_here(store)
+
+    claim = claim_of(store, run)
+
+    assert calibrate._is_training_here(store)
+    reservations.release(store, claim)
+    assert lifecycle.put_back(store, lifecycle.RUNS, claim, "not started")
+    assert not calibrate._is_training_here(store)

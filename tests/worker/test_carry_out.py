@@ -334,7 +334,11 @@ def test_a_process_that_follows_leaves_the_verdict_to_the_one_that_leads(
             "The loss became nan. Lower the learning rate.",
         ),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero: see the log."),
-        (MemoryError(), "The memory ran out. Choose a smaller size or a smaller batch."),
+        (
+            MemoryError(),
+            "The memory ran out with batches of 2 images of 64 pixels a side. "
+            "Choose a smaller size or crop, or a smaller network.",
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
