@@ -74,9 +74,9 @@ def side_of_epoch(config: TrainingConfig, epoch: int) -> int:
     """Give the side of the squares that an epoch trains on.
 
     That is ``crop``, or ``size`` where there is none. With ``progressive`` it grows from half of that
-    to all of it in steps of what the network takes, 32 pixels or more, which share the run's epochs evenly (a run
-    of fewer epochs than steps leaves the first ones out); the image that a crop is cut from shrinks
-    in the same measure.
+    to all of it in steps of what the network takes, 32 pixels or more, which share the run's epochs
+    evenly (a run of fewer epochs than steps leaves the first ones out); the image that a crop is cut
+    from shrinks in the same measure.
 
     Args:
         epoch: 1 is the first.

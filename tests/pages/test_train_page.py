@@ -259,13 +259,13 @@ def test_chosen_gpus_stay_chosen_while_their_machine_is_not_heard_of(
 def test_the_disk_budget_says_what_a_run_will_keep(store: Store, open_page: OpenPage) -> None:
     finish_run(store, project_with(store, "dent", "scratch"), epochs=2)
     test = open_page("train")
-    assert "Keeps up to 12 checkpoints; what one takes is known after the first epoch" in texts(test)
+    assert "Keeps up to 8 checkpoints; what one takes is known after the first epoch" in texts(test)
 
     with store.write() as connection:
-        connection.execute(sa.update(tables.epoch).values(checkpoint_bytes=100 << 20))
+        connection.execute(sa.update(tables.epoch).values(checkpoint_bytes=150 << 20))
     reported.report(store, worker_report("desk", usage={"free_disk_bytes": 1 << 30}))
     test.run()
-    assert "Keeps up to 12 checkpoints of 100 MB: 1.2 GB. All runs keep 200 MB so far." in texts(test)
+    assert "Keeps up to 8 checkpoints of 150 MB: 1.2 GB. All runs keep 300 MB so far." in texts(test)
     assert "Keep fewer, or free some space." in texts(test)
 
     widget(test, "selectbox", "Checkpoints to keep").set_value("best").run()

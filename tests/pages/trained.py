@@ -1,11 +1,13 @@
 """A finished run without a training: rows and files as a worker leaves them, from drawn predictions."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from core.domain.images import Project
+from core.domain.presets import PRESETS
 from core.domain.runs import Epoch, Run
 from core.domain.scores import score
-from core.domain.training import TrainingConfig
 from core.imaging.confusion import confusion_matrix
 from core.imaging.overlay import encode_grey_png
 from core.services import pictures, training
@@ -20,7 +22,7 @@ def finish_run(store: Store, project: Project, epochs: int) -> Run:
     for seed in range(6):
         split = "train" if seed < 4 else "valid"
         add_image(store, project, seed, square(1, 10 + seed), square(2, 50, 30, 15), split=split)
-    run = training.start_run(store, project.id, TrainingConfig(epochs=epochs))
+    run = training.start_run(store, project.id, replace(PRESETS["fast"].config, epochs=epochs))
     claim = lifecycle.claim(store, RUNS, "test", Room(1))
     assert claim is not None
     lifecycle.start(store, RUNS, claim, processes.this_process())
