@@ -270,7 +270,7 @@ def test_the_disk_budget_says_what_a_run_will_keep(store: Store, open_page: Open
 
     widget(test, "selectbox", "Checkpoints to keep").set_value("best").run()
 
-    assert "Keeps up to 4 checkpoints of 100 MB: 400 MB." in texts(test)
+    assert "Keeps up to 4 checkpoints of 150 MB: 600 MB." in texts(test)
     assert "Keep fewer" not in texts(test)
 
 

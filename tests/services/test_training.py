@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 from core.domain.errors import FormatError, NotEnoughLabels, NotFound, UnknownChoice
 from core.domain.images import Image, Project
 from core.domain.labels import ImageState
+from core.domain.presets import PRESETS
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
 from core.formats.ingest import add_photo
@@ -24,7 +25,7 @@ from core.storage.store import Store
 from tests.builders import add_image, photo_bytes, project_with, square
 from tests.pages.trained import finish_run
 
-CONFIG = TrainingConfig()
+CONFIG = PRESETS["fast"].config
 
 
 def test_a_run_needs_two_finished_images(store: Store) -> None:
