@@ -12,6 +12,7 @@ from pages.components.jobs import warn_without_worker
 from pages.components.recipe import choose_config
 from pages.components.runs import in_order, run_card, surroundings
 from pages.components.shell import current_project, empty_state, part, rerun_part, shown_errors
+from pages.components.tryout import draw_preview
 
 STEP = 10
 SHOWN = "train_shown"
@@ -43,6 +44,7 @@ def draw_data(project: Project, config: TrainingConfig) -> bool:
     st.caption("Photos that show each class.")
     for warning in data.warnings:
         st.warning(warning, icon=":material/warning:")
+    draw_preview(store, project.id, config, data)
     return True
 
 

@@ -13,6 +13,7 @@ from pages.components.presets import choose_preset, draw_cost
 from pages.components.results import figure
 from pages.components.settings import Changes, choose_settings, lasting
 from pages.components.shell import shown_errors
+from pages.components.tryout import draw_rate_search
 from pages.components.words import plain, size
 
 FILLED = "train_filled"  # (run id, epoch to start from or 0) whose settings are filled in
@@ -42,6 +43,7 @@ def choose_config(store: Store, project_id: str) -> TrainingConfig | None:
             _draw_budget(store, config)
         if data is not None:
             draw_cost(store, config, data)
+            draw_rate_search(store, project_id, config, suffix)
         return config
     return None
 
