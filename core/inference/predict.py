@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.labels import Category
+from core.domain.labels import IGNORED, Category
 from core.domain.scores import Scores, score
 from core.imaging.confusion import confusion_matrix
 from core.imaging.overlay import at_display_size
@@ -96,7 +96,7 @@ def compare(label_map: NDArray[np.uint8], truth: NDArray[np.uint8], *, num_class
     """Compare a prediction with the truth of the same photo.
 
     Args:
-        label_map, truth: uint8 (H, W), of one shape.
+        label_map, truth: uint8 (H, W), of one shape. Where truth is IGNORED nothing is counted.
         num_classes: classes of both, background included. None where their classes differ: then
             every foreground class counts as "any damage", and the matrix is 2 x 2.
 
@@ -105,6 +105,9 @@ def compare(label_map: NDArray[np.uint8], truth: NDArray[np.uint8], *, num_class
     """
     if num_classes is None:
         label_map, truth = (label_map > 0).astype(np.uint8), (truth > 0).astype(np.uint8)
+    is_counted = truth != IGNORED
+    if not is_counted.all():
+        truth, label_map = truth[is_counted][None], label_map[is_counted][None]
     confusion = confusion_matrix(truth, label_map, num_classes or 2)
     return Comparison(confusion, score(confusion))
 

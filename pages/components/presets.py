@@ -1,8 +1,10 @@
 """The recipes as cards, with what they cost on the machine that is here."""
 
+from dataclasses import dataclass
+
 import streamlit as st
 
-from core.domain.errors import AppError
+from core.domain.errors import AppError, FormatError, NotEnoughLabels, NotFound
 from core.domain.presets import Preset
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
@@ -16,14 +18,35 @@ MEASURED = "train_measured"  # what was measured in this session: settings -> jo
 OURS = "Ours"
 
 
-def choose_preset(store: Store, data: training.TrainingData | None) -> str:
+@dataclass(frozen=True)
+class Amount:
+    """How much there is to train on and to measure with: images, classes, the mean size of a photo."""
+
+    train: int
+    valid: int
+    classes: int
+    megapixels: float
+
+
+def amount_of(store: Store, project_id: str) -> Amount | None:
+    """Count what a training would use, for forecasts; None where that is not enough yet."""
+    try:
+        data = training.collect(store, project_id, TrainingConfig())
+    except (NotEnoughLabels, FormatError, NotFound):
+        return None
+    splits = [item.split for item in data.items]
+    megapixels = recipes.mean_megapixels(store, project_id)
+    return Amount(splits.count("train"), splits.count("valid"), len(data.categories), megapixels)
+
+
+def choose_preset(store: Store, amount: Amount | None) -> str:
     """Draw the cards; give the chosen recipe's name."""
     presets = recipes.presets()
     chosen = st.session_state.get(PRESET, "fast")
     with st.grid(2, min_column_width=170):
         for name, preset in presets.items():
             if preset.origin == OURS:
-                _draw_card(store, name, preset, data, is_chosen=name == chosen)
+                _draw_card(store, name, preset, amount, is_chosen=name == chosen)
     published = [name for name, preset in presets.items() if preset.origin != OURS]
     is_published = chosen in published
     st.selectbox(
@@ -41,29 +64,25 @@ def choose_preset(store: Store, data: training.TrainingData | None) -> str:
     return chosen
 
 
-def draw_cost(store: Store, config: TrainingConfig, data: training.TrainingData) -> None:
+def draw_cost(store: Store, config: TrainingConfig, amount: Amount) -> None:
     """Say what a run with these settings costs here; measure it where nobody did."""
-    classes = len(data.categories)
-    cost = recipes.cost(store, config, classes)
+    cost = recipes.cost(store, config, amount.classes)
     if cost is not None:
-        counts = _counts(data)
-        text = f"About {duration(recipes.seconds(config, cost, *counts))} on {cost.device}"
-        text += f", {size(cost.memory_bytes(_share(config)))} of memory at its peak."
+        took, memory = _forecast(config, cost, amount)
+        text = f"About {took} on {cost.device}, {memory} of memory at its peak."
         if cost.is_disturbed:
             text += " Measured while another training ran."
         st.caption(text)
-        if note := recipes.memory_note(store, config, classes):
+        if note := recipes.memory_note(store, config, amount.classes):
             st.warning(note, icon=":material/memory:")
         return
-    _measure(store, config, classes)
+    _measure(store, config, amount.classes)
 
 
-def _draw_card(
-    store: Store, name: str, preset: Preset, data: training.TrainingData | None, *, is_chosen: bool
-) -> None:
+def _draw_card(store: Store, name: str, preset: Preset, amount: Amount | None, *, is_chosen: bool) -> None:
     with st.container(border=True, height="stretch", key=f"card_{name}", vertical_alignment="distribute"):
         st.markdown(f"**{preset.title}**  \n:small[{preset.description}]")
-        if text := _expectation(store, preset.config, data):
+        if text := _expectation(store, preset.config, amount):
             st.caption(text)
         st.button(
             "Chosen" if is_chosen else "Choose",
@@ -80,11 +99,17 @@ def _choose(name: str) -> None:
     st.session_state[PRESET] = name
 
 
-def _expectation(store: Store, config: TrainingConfig, data: training.TrainingData | None) -> str:
-    if data is None or (cost := recipes.cost(store, config, len(data.categories))) is None:
+def _expectation(store: Store, config: TrainingConfig, amount: Amount | None) -> str:
+    if amount is None or (cost := recipes.cost(store, config, amount.classes)) is None:
         return ""
-    took = duration(recipes.seconds(config, cost, *_counts(data)))
-    return f":material/timer: {took}  :material/memory: {size(cost.memory_bytes(_share(config)))}"
+    took, memory = _forecast(config, cost, amount)
+    return f":material/timer: {took}  :material/memory: {memory}"
+
+
+def _forecast(config: TrainingConfig, cost: recipes.Cost, amount: Amount) -> tuple[str, str]:
+    """Say the time a run takes and the memory at its peak."""
+    took = recipes.seconds(config, cost, amount.train, amount.valid, megapixels=amount.megapixels)
+    return duration(took), size(cost.memory_bytes(config.batch_size, config.devices))
 
 
 def _measure(store: Store, config: TrainingConfig, classes: int) -> None:
@@ -114,13 +139,3 @@ def _draw_measuring(store: Store, job_id: str) -> None:
     st.caption(":material/speed: Measuring what this costs here; takes some seconds.")
     if job.state is WorkState.INTERRUPTED:
         rerun_part()
-
-
-def _counts(data: training.TrainingData) -> tuple[int, int]:
-    splits = [item.split for item in data.items]
-    return splits.count("train"), splits.count("valid")
-
-
-def _share(config: TrainingConfig) -> int:
-    """Give one device's share of a batch."""
-    return -(-config.batch_size // config.devices)

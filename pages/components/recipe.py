@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import streamlit as st
 
-from core.domain.errors import FormatError, NotEnoughLabels, NotFound
+from core.domain.errors import FormatError, NotFound
 from core.domain.runs import Epoch, Run
 from core.domain.training import TrainingConfig, retention
 from core.services import checkpoints, evaluation, recipes, training
 from core.services.home import Store
-from pages.components.presets import choose_preset, draw_cost
+from pages.components.presets import Amount, amount_of, choose_preset, draw_cost
 from pages.components.results import figure
 from pages.components.settings import Changes, choose_settings, lasting
 from pages.components.shell import shown_errors
@@ -30,8 +30,8 @@ def fill_from(run: Run, *, epoch: int = 0) -> None:
 def choose_config(store: Store, project_id: str) -> TrainingConfig | None:
     """Draw the recipe and its settings; None while a setting is wrong."""
     with shown_errors():
-        data = _data(store, project_id)
-        base, suffix = _choose_base(store, data)
+        amount = amount_of(store, project_id)
+        base, suffix = _choose_base(store, amount)
         changes: Changes = {
             "epochs": st.number_input("Epochs", 1, 10_000, base.epochs, **lasting(f"epochs_{suffix}"))
         }
@@ -41,22 +41,14 @@ def choose_config(store: Store, project_id: str) -> TrainingConfig | None:
             changes["keep"] = _choose_keep(base, suffix)
             config = training.reconfigure(base, changes)
             _draw_budget(store, config)
-        if data is not None:
-            draw_cost(store, config, data)
+        if amount is not None:
+            draw_cost(store, config, amount)
             draw_rate_search(store, project_id, config, suffix)
         return config
     return None
 
 
-def _data(store: Store, project_id: str) -> training.TrainingData | None:
-    """Give what a training would use, for forecasts; None where that is not enough yet."""
-    try:
-        return training.collect(store, project_id, TrainingConfig())
-    except (NotEnoughLabels, FormatError, NotFound):
-        return None
-
-
-def _choose_base(store: Store, data: training.TrainingData | None) -> tuple[TrainingConfig, str]:
+def _choose_base(store: Store, amount: Amount | None) -> tuple[TrainingConfig, str]:
     """Give the settings to begin with, and what tells their widgets from those of others."""
     fill = st.session_state.get(ROUND, 0)
     run_id, epoch = st.session_state.get(FILLED, ("", 0))
@@ -65,7 +57,7 @@ def _choose_base(store: Store, data: training.TrainingData | None) -> tuple[Trai
         base = replace(run.config, start_from=f"{run.id}/{epoch}") if epoch else run.config
         _draw_filled(run, epoch)
         return base, f"{fill}"
-    name = choose_preset(store, data)
+    name = choose_preset(store, amount)
     return recipes.presets()[name].config, f"{name}_{fill}"
 
 

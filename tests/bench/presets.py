@@ -119,7 +119,7 @@ def _measure_all(given: argparse.Namespace) -> None:
             with ProcessPoolExecutor(1, mp_context=fresh) as alone:
                 row = alone.submit(measured, name, given.data, given.budget, given.threads).result()
             kept = read_rows(path) | {key: {**row, "settings": settings, "code": code}}
-            path.parent.mkdir(parents=True, exist_ok=True)
+            given.out.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
             write_tables(given.out)
             print(f"  {_line(key, row)}", flush=True)
@@ -265,6 +265,7 @@ def write_tables(folder: Path) -> None:
     runs = read_rows(folder / "preset_runs.json")
     if runs:
         lines += _run_table(runs)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "presets.md").write_text("\n".join(lines) + "\n")
     recipes = folder.parent / "recipes.md"
     if recipes.exists():
@@ -314,9 +315,9 @@ def _run_table(kept: Row) -> list[str]:
         "## One epoch of every preset",
         "",
         f"{kept['photos'][0]} photos of car damage to learn from, {kept['photos'][1]} to measure on; random "
-        "weights where none are installed. It says what a preset costs here, not what it can learn: the mIoU of "
-        "one such epoch means nothing. Time and memory are of the worker's whole process, from its start to the "
-        "exported model.",
+        "weights where none are installed. It says what a preset costs here, not what it can learn: the mIoU "
+        "of one such epoch means nothing. Time and memory are of the worker's whole process, from its start "
+        "to the exported model.",
         "",
         "| preset | network | size | batch | seconds | CPU seconds | peak memory | mIoU foreground | ONNX |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -346,9 +347,8 @@ def _preset_list() -> list[str]:
 def _preset_row(key: str, preset: Preset) -> str:
     config = preset.config
     on = "" if config.encoder == "none" else f" on {ENCODERS[config.encoder].title}"
-    rates = dict.fromkeys(
-        f"{rate:g}" for rate in (config.encoder_learning_rate, config.decoder_learning_rate)
-    )
+    rates = dict.fromkeys(f"{r:g}" for r in (config.encoder_learning_rate, config.decoder_learning_rate))
+    how = f"{config.optimizer}, {' and '.join(rates)}, {config.schedule}"
     return (
         f"| `{key}` | {preset.description} | {MODELS[config.model].title}{on} | {config.size} | "
         f"{config.batch_size} | {config.loss} | {how} | {preset.start} |"

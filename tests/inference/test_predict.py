@@ -141,6 +141,15 @@ def test_a_comparison_counts_each_class() -> None:
     assert comparison.scores.any_iou == 2 / 3
 
 
+def test_what_is_ignored_is_not_counted() -> None:
+    truth = np.array([[0, 255], [1, 255]], np.uint8)
+    label_map = np.array([[0, 1], [2, 0]], np.uint8)
+
+    comparison = compare(label_map, truth, num_classes=3)
+
+    assert comparison.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
 def test_where_classes_differ_any_damage_is_compared() -> None:
     truth = np.array([[0, 0, 7, 9]], np.uint8)
     label_map = np.array([[0, 1, 1, 2]], np.uint8)

@@ -1,7 +1,7 @@
 """The Train page: the queue, a run's settings again, going on from a checkpoint, signs of life."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +13,8 @@ from core.domain.images import Project
 from core.domain.presets import PRESETS
 from core.domain.runs import Run, WorkState
 from core.domain.training import TrainingConfig
-from core.services import training
-from core.storage import lifecycle, processes, runs, tables
+from core.services import recipes, training
+from core.storage import jobs, lifecycle, processes, runs, tables
 from core.storage import workers as reported
 from core.storage.lifecycle import RUNS, Claim, Room
 from core.storage.store import Store
@@ -22,6 +22,7 @@ from tests.builders import add_image, project_with, square
 from tests.pages.said import press, progress_texts, texts
 from tests.pages.trained import finish_run
 from tests.services.reported import worker_report
+from tests.services.test_recipes import RESULT, finish
 
 OpenPage = Callable[[str], AppTest]
 
@@ -294,3 +295,80 @@ def test_older_runs_are_a_click_away(store: Store, project: Project, open_page: 
     press(test, "Show 2 more")
 
     assert "**Fast 1**" in texts(test)
+
+
+def test_a_card_and_a_published_system_set_the_settings(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    test = open_page("train")
+    test.button(key="choose_balanced").click().run()
+    assert widget(test, "select_slider", "Image size in pixels").value == 384
+
+    widget(test, "selectbox", "Published systems").set_value("road-unet").run()
+
+    assert not test.exception
+    assert "Dice loss, Adam 0.0005" in texts(test) and "Starts from: Random weights." in texts(test)
+    assert [button.key for button in test.button if button.label == "Chosen"] == []
+    press(test, "Start training")
+    (run,) = training.list_runs(store)
+    assert run.config == PRESETS["road-unet"].config and run.name == "U-Net from scratch 1"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_each_presets_settings_can_be_shown_and_stay_what_they_are(
+    store: Store, project: Project, open_page: OpenPage, preset: str
+) -> None:
+    first = queued(store, project, **asdict(PRESETS[preset].config))
+    test = open_page("train")
+
+    press(test, "Clone")
+    press(test, "Start training")
+
+    newest = training.list_runs(store, project.id)[0]
+    assert newest.id != first.id
+    assert newest.config == first.config
+
+
+def test_a_measured_recipe_shows_its_time_and_memory_and_warns_where_it_does_not_fit(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    reported.report(store, worker_report("desk", usage={"memory_bytes": 4 << 30}))
+    finish(store, recipes.measure(store, PRESETS["fast"].config, 1).id, RESULT | {"host": "desk"})
+
+    test = open_page("train")
+
+    # 8 epochs of 480 images at 0.1 s, and of 1 image at 0.02 s and 0.01 s per megapixel; growing sides.
+    assert ":material/timer: 4 min  :material/memory: 9.0 GB" in texts(test)
+    assert "on NVIDIA T4, 9.0 GB of memory at its peak" in texts(test)
+    assert "At batch 8 this needs about 9.0 GB, and the machine has 4.0 GB: batch 2 with 4" in texts(test)
+
+
+def test_what_the_network_will_see_is_shown_when_asked_for(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    test = open_page("train")
+    assert len(test.get("imgs")) == 0
+
+    widget(test, "toggle", "Show what the network will see").set_value(True).run()
+
+    assert not test.exception
+    assert len(test.get("imgs")) == 2, "the photos in train"
+    assert "256 px a side, as in the last epoch" in texts(test)
+
+
+def test_a_search_for_the_rate_is_shown_and_its_suggestion_taken(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    test = open_page("train")
+    test.button(key="search_rate").click().run()
+    (job,) = jobs.waiting(store)
+    assert (job.kind, job.payload["steps"]) == ("find_rate", 100)
+    points = [[1e-5, 2.0], [1e-4, 1.8], [1e-3, 1.0], [1e-2, 3.0]]
+    found = {"points": points, "smoothed": [2.0, 1.8, 1.0, 3.0], "suggestion": 0.0004, "rule": "Steepest."}
+    finish(store, job.id, found)
+
+    test.run()
+    press(test, "Use 0.0004")
+
+    assert widget(test, "number_input", "Peak learning rate").value == 0.0004
+    assert widget(test, "number_input", "Peak rate of the encoder").value == pytest.approx(0.0004)
