@@ -347,12 +347,12 @@ def test_what_the_network_will_see_is_shown_when_asked_for(
     store: Store, project: Project, open_page: OpenPage
 ) -> None:
     test = open_page("train")
-    assert len(test.get("imgs")) == 0
+    assert len(test.get("image")) == 0
 
     widget(test, "toggle", "Show what the network will see").set_value(True).run()
 
     assert not test.exception
-    assert len(test.get("imgs")) == 2, "the photos in train"
+    assert [len(picture.value) for picture in test.get("image")] == [1, 1], "the photos in train"
     assert "256 px a side, as in the last epoch" in texts(test)
 
 
