@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from core.domain.errors import FormatError, NotEnoughLabels, NotFound
-from core.domain.images import Project
+from core.domain.errors import FormatError, NotEnoughLabels, NotFound, UnknownChoice
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
 from core.services import training
 from core.services.home import open_home
 from pages.components.jobs import warn_without_worker
+from pages.components.presets import amount_of, draw_cost
 from pages.components.recipe import choose_config
 from pages.components.runs import in_order, run_card, surroundings
 from pages.components.shell import current_project, empty_state, part, rerun_part, shown_errors
@@ -21,17 +21,20 @@ store = open_home()
 project = current_project()
 
 
-def draw_data(project: Project, config: TrainingConfig) -> bool:
-    """Show what would be trained on; False when that is not enough."""
+def collected(config: TrainingConfig) -> training.TrainingData | None:
+    """Give what would be trained on; where that is not enough, say so."""
     try:
-        data = training.collect(store, project.id, config)
+        return training.collect(store, project.id, config)
     except NotEnoughLabels as error:
         empty_state("Not enough labels yet", str(error), ":material/draw:")
         st.page_link("pages/label.py", label="Label photos", icon=":material/draw:")
-        return False
-    except (FormatError, NotFound) as error:
+    except (FormatError, NotFound, UnknownChoice) as error:
         st.error(str(error), icon=":material/error:")
-        return False
+    return None
+
+
+def draw_data(data: training.TrainingData) -> None:
+    """Show what would be trained on."""
     counts = {split: sum(item.split == split for item in data.items) for split in ("train", "valid", "test")}
     with st.grid(3, min_column_width=80):
         for split, count in counts.items():
@@ -44,8 +47,6 @@ def draw_data(project: Project, config: TrainingConfig) -> bool:
     st.caption("Photos that show each class.")
     for warning in data.warnings:
         st.warning(warning, icon=":material/warning:")
-    draw_preview(store, project.id, config, data)
-    return True
 
 
 def draw_queue() -> None:
@@ -73,11 +74,16 @@ st.title("Train", anchor=False)
 settings, queue = st.columns([2, 3], gap="large")
 with settings:
     st.subheader("New run", anchor=False)
-    config = choose_config(store, project.id)
+    config = choose_config(store, project)
     action = st.container()
-    can_start = config is not None and draw_data(project, config)
+    data = collected(config) if config else None
+    if config and data:
+        draw_data(data)
+        draw_preview(store, project.id, config, data)
     with action, shown_errors():
-        if st.button("Start training", type="primary", disabled=not can_start, icon=":material/play_arrow:"):
+        if config and data:
+            draw_cost(store, config, amount_of(store, project.id, data))
+        if st.button("Start training", type="primary", disabled=not data, icon=":material/play_arrow:"):
             assert config is not None
             run = training.start_run(store, project.id, config)
             st.toast(f"{run.name} is queued.", icon=":material/schedule:")

@@ -183,7 +183,8 @@ def _filling(order: Sequence[str], sizes: Mapping[str, int], target: int) -> lis
         if sizes[name] <= missing:
             taken.append(name)
             missing -= sizes[name]
-    left = [name for name in order if name not in set(taken)]
+    chosen = set(taken)
+    left = [name for name in order if name not in chosen]
     smallest = min(left, key=lambda name: sizes[name])
     if not taken or (len(left) > 1 and abs(sizes[smallest] - missing) < missing):
         taken.append(smallest)

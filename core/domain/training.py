@@ -1,11 +1,12 @@
 """What a training run is told to do: the configuration, the presets, the frozen data version."""
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 from core.domain.errors import FormatError, UnknownChoice, listed
 from core.domain.labels import IGNORED, Annotation, Category, Split
@@ -80,7 +81,10 @@ class TrainingConfig:
         Raises:
             FormatError: a value is out of its range; the sentence names the key and the range.
         """
-        for key, (low, high) in _RANGES.items():
+        for key, kind in setting_types().items():
+            if kind is float:  # a whole number is one too
+                object.__setattr__(self, key, float(getattr(self, key)))
+        for key, (low, high) in RANGES.items():
             _in_range(key, getattr(self, key), low, high)
         for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
@@ -105,7 +109,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """Keys of TrainingConfig that take one of a few words."""
 
-_RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float]] = {
     "size": (32, 2048),
     "crop": (0, 2048),
     "cutmix": (0, 1),
@@ -135,6 +139,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "threads": (0, 1024),
     "devices": (1, 64),
 }
+"""The least and the greatest value of the keys of TrainingConfig that are numbers."""
+
+
+@functools.cache
+def setting_types() -> Mapping[str, type]:
+    """Map the keys of TrainingConfig to what their values are: str, int, float or bool."""
+    return get_type_hints(TrainingConfig)
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,7 @@ def changed_config(config: TrainingConfig, changes: Mapping[str, str | int | flo
         UnknownChoice: there is no such key; the sentence lists the keys.
         FormatError: a value is not of the key's type or out of its range.
     """
-    types = {f.name: type(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    types = setting_types()
     values: dict[str, Any] = {}
     for key, value in changes.items():
         if key not in types or key == "preset":

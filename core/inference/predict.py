@@ -103,11 +103,11 @@ def compare(label_map: NDArray[np.uint8], truth: NDArray[np.uint8], *, num_class
     Raises:
         ValueError: the shapes differ, or an index is not below ``num_classes``.
     """
-    if num_classes is None:
-        label_map, truth = (label_map > 0).astype(np.uint8), (truth > 0).astype(np.uint8)
     is_counted = truth != IGNORED
     if not is_counted.all():
         truth, label_map = truth[is_counted][None], label_map[is_counted][None]
+    if num_classes is None:
+        label_map, truth = (label_map > 0).astype(np.uint8), (truth > 0).astype(np.uint8)
     confusion = confusion_matrix(truth, label_map, num_classes or 2)
     return Comparison(confusion, score(confusion))
 

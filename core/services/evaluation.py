@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.domain.errors import AppError, NotFound
 from core.domain.images import Image
-from core.domain.labels import Category
+from core.domain.labels import IGNORED, Category
 from core.domain.runs import Champion, Epoch, Job, Run, WorkState
 from core.domain.scores import Scores, score
 from core.domain.training import DataVersion
@@ -179,7 +179,8 @@ def look(store: Store, run: Run, epoch: int, image_id: str) -> Look:
     version = versions.get(store, run.data_version_id)
     known = pictures.class_index(projects.get(store, photo.project_id), version)
     is_any = any(category_id not in known for category_id in photo.category_ids)
-    truth = pictures.truth_map(store, photo, photo.rev, None if is_any else version)
+    ignored = [category_id for category_id, channel in known.items() if channel == IGNORED]
+    truth = pictures.truth_map(store, photo, photo.rev, None if is_any else version, ignored)
     data = store.blobs.get(images.photo_key(photo.sha256, "original"))
     prediction = inference.predict(open_model(_onnx(store, run, epoch)), data)
     shown = (prediction.label_map > 0).astype(np.uint8) if is_any else prediction.label_map

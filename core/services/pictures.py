@@ -1,6 +1,6 @@
 """Pictures for the browser: photos, stored predictions, and labels drawn as grey PNGs of class indices."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import cast, get_args
 
@@ -59,8 +59,13 @@ def truth_png(store: Store, image_id: str, parameters: Mapping[str, str]) -> byt
     return encode_grey_png(at_display_size(truth))
 
 
-def truth_map(store: Store, image: Image, rev: int, version: DataVersion | None) -> NDArray[np.uint8]:
+def truth_map(
+    store: Store, image: Image, rev: int, version: DataVersion | None, ignored: Collection[int] = ()
+) -> NDArray[np.uint8]:
     """Paint an image's labels as class indices of a data version, uint8 (H, W); None: any damage is 1.
+
+    Args:
+        ignored: ids of categories whose pixels are IGNORED whatever the version.
 
     Categories that the version does not know stay background, see ``class_index``.
     """
@@ -69,7 +74,8 @@ def truth_map(store: Store, image: Image, rev: int, version: DataVersion | None)
         if rev:
             drawn = annotations.read(connection, image.id, rev).annotations
         project = projects.read(connection, image.project_id)
-    return label_map(drawn, class_index(project, version), (image.size_wh[1], image.size_wh[0]))
+    index = class_index(project, version) | dict.fromkeys(ignored, IGNORED)
+    return label_map(drawn, index, (image.size_wh[1], image.size_wh[0]))
 
 
 def class_index(project: Project, version: DataVersion | None) -> dict[int, int]:
@@ -83,5 +89,6 @@ def class_index(project: Project, version: DataVersion | None) -> dict[int, int]
     if version.project_id == project.id:
         return version.class_index
     channels = {category.name.casefold(): i for i, category in enumerate(version.categories, start=1)}
+    channels |= {category.name.casefold(): IGNORED for category in version.ignored}
     names = {category.category_id: category.name.casefold() for category in project.categories}
     return {category_id: channels[name] for category_id, name in names.items() if name in channels}

@@ -32,6 +32,9 @@ SHAPING = (
     "precision",
     "compile",
     "ema",
+    "augmentation",
+    "cutmix",
+    "copy_paste",
 )
 """The settings that decide what one image costs in time and memory."""
 
@@ -159,7 +162,12 @@ def measure(store: Store, config: TrainingConfig, classes: int) -> Job:
     Args:
         classes: how many there are besides background.
     """
-    return jobs.create(store, "calibrate", _cost_key(config, classes))
+    return jobs.create(store, "calibrate", _cost_key(config, classes), priority=-1)
+
+
+def is_measuring(store: Store) -> bool:
+    """Tell whether a measurement waits: another one would only wait longer."""
+    return any(job.kind == "calibrate" for job in jobs.waiting(store))
 
 
 def cost(store: Store, config: TrainingConfig, classes: int) -> Cost | None:

@@ -149,7 +149,11 @@ def _is_torch_archive(file: BinaryIO, head: bytes) -> bool:
         return False
     try:
         with zipfile.ZipFile(file) as archive:
-            return any(PurePosixPath(name).name == "data.pkl" for name in archive.namelist())
+            entries = archive.infolist()
+        # torch stores plainly; what is packed may unpack to more than there is memory.
+        is_plain = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+        is_small = sum(entry.file_size for entry in entries) <= MAX_BYTES
+        return is_plain and is_small and any(PurePosixPath(e.filename).name == "data.pkl" for e in entries)
     except (zipfile.BadZipFile, OSError, ValueError):
         return False
 

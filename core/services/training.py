@@ -150,6 +150,7 @@ def repeat(
     """
     original = runs.get(store, run_id)
     config = reconfigure(original.config, changes)
+    start_weights.require(store, config)
     moved = [key for key in CHOOSES_PHOTOS if getattr(config, key) != getattr(original.config, key)]
     if moved:
         raise FormatError(

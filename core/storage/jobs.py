@@ -10,7 +10,9 @@ from core.storage import lifecycle, tables
 from core.storage.store import Store, new_id
 
 
-def create(store: Store, kind: str, payload: dict[str, Any], project_id: str | None = None) -> Job:
+def create(
+    store: Store, kind: str, payload: dict[str, Any], project_id: str | None = None, *, priority: int = 0
+) -> Job:
     """Queue a job; the same work already waiting or under way is not queued twice."""
     table = tables.job
     with store.write() as connection:
@@ -24,7 +26,11 @@ def create(store: Store, kind: str, payload: dict[str, Any], project_id: str | N
         job_id = new_id()
         connection.execute(
             sa.insert(table).values(
-                id=job_id, project_id=project_id, kind=kind, payload=payload, **lifecycle.queued_values()
+                id=job_id,
+                project_id=project_id,
+                kind=kind,
+                payload=payload,
+                **lifecycle.queued_values(priority),
             )
         )
     return get(store, job_id)

@@ -228,12 +228,12 @@ def _crop_corner(labels: Pixels, matrix: Matrix, crop: int, rng: np.random.Gener
 
 
 def _warped(sample: Sample, matrix: Matrix, side: int) -> Sample:
-    def warp(pixels: Pixels, filter_: int) -> Pixels:
+    def warp(pixels: Pixels, filter_: int, border: int) -> Pixels:
         flags = filter_ | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(pixels, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        warped = cv2.warpAffine(pixels, matrix, (side, side), flags=flags, borderMode=border)
         return np.asarray(warped, np.uint8)
 
-    return _each(sample, warp, cv2.INTER_LINEAR, cv2.INTER_NEAREST)
+    return _moved(sample, warp)
 
 
 def _bent(sample: Sample, matrix: Matrix, side: int, rng: np.random.Generator) -> Sample:
@@ -242,11 +242,26 @@ def _bent(sample: Sample, matrix: Matrix, side: int, rng: np.random.Generator) -
     field_xy = cv2.resize(knots.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
     places = cv2.transform(_places(side) + field_xy, matrix)
 
-    def remap(pixels: Pixels, filter_: int) -> Pixels:
-        bent = cv2.remap(pixels, places, _NO_MAP, filter_, borderMode=cv2.BORDER_REFLECT_101)
+    def remap(pixels: Pixels, filter_: int, border: int) -> Pixels:
+        bent = cv2.remap(pixels, places, _NO_MAP, filter_, borderMode=border)
         return np.asarray(bent, np.uint8)
 
-    return _each(sample, remap, cv2.INTER_LINEAR, cv2.INTER_NEAREST)
+    return _moved(sample, remap)
+
+
+def _moved(sample: Sample, move: Callable[[Pixels, int, int], Pixels]) -> Sample:
+    """Apply ``move(pixels, filter, border)`` to all of a sample; what comes in from outside is mirrored.
+
+    But for regions: a mirrored part would move its region's centre out of it, so it is part of none.
+    """
+    instances = sample.instances
+    if instances is not None:
+        instances = move(instances, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+    return Sample(
+        move(sample.image, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101),
+        move(sample.labels, cv2.INTER_NEAREST, cv2.BORDER_REFLECT_101),
+        instances,
+    )
 
 
 def _each(sample: Sample, change: Callable[[Pixels, int], Pixels], smooth: int, nearest: int) -> Sample:

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _TIMED_IMAGES = 2
 _TIMED_STEPS = 2
 _CLEARLY_FASTER = 0.9
+_TOO_SLOW_TO_TIME = 5.0  # seconds for a step: choosing would cost more than it saves
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,11 @@ def _is_channels_last_faster(
         for is_last, step in steps.items():
             started = time.perf_counter()
             step()
+            took = time.perf_counter() - started
+            if took > _TOO_SLOW_TO_TIME:
+                return usual
             if turn > 0:  # the first one warms up
-                seconds[is_last] = min(seconds[is_last], time.perf_counter() - started)
+                seconds[is_last] = min(seconds[is_last], took)
     logger.info(
         "a step takes %.0f ms in channels_last, %.0f ms in NCHW", 1e3 * seconds[True], 1e3 * seconds[False]
     )

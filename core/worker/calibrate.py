@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,10 @@ def _measure(learner: Learner, home: Path, on_progress: OnProgress) -> dict[str,
     _forget_peak(learner)
     base_bytes = _peak_bytes(learner)
     on_progress(0.1, "Timing small batches")
-    small = _steps(learner, SMALL_BATCH)
+    small = _steps(learner, SMALL_BATCH, partial(on_progress, 0.1, "Timing small batches"))
     on_progress(0.4, "Timing larger batches")
-    larger = _steps(learner, _larger_batch(small, small.peak_bytes - base_bytes, _free_bytes(learner, home)))
+    size = _larger_batch(small, small.peak_bytes - base_bytes, _free_bytes(learner, home))
+    larger = _steps(learner, size, partial(on_progress, 0.4, "Timing larger batches"))
     on_progress(0.7, "Timing the validation")
     validate_seconds, megapixel_seconds = _validation_seconds(learner, larger.batch_size)
     image_bytes = (larger.peak_bytes - small.peak_bytes) // (larger.batch_size - small.batch_size)
@@ -209,7 +211,7 @@ def _larger_batch(small: Steps, grown_bytes: int, free_bytes: int) -> int:
     return small.batch_size + 1
 
 
-def _steps(learner: Learner, batch_size: int) -> Steps:
+def _steps(learner: Learner, batch_size: int, on_step: Callable[[], None]) -> Steps:
     """Take steps as an epoch does."""
     config = dataclasses.replace(learner.config, batch_size=batch_size, epoch_images=batch_size)
     learner = dataclasses.replace(learner, config=config)
@@ -218,6 +220,7 @@ def _steps(learner: Learner, batch_size: int) -> Steps:
     def step() -> None:
         for batch in batches(learner.data.train, config, next(epochs)):
             tally.add(*train_step(learner, batch))
+            on_step()
 
     _forget_peak(learner)
     seconds = _median_seconds(learner, step)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from core.domain.errors import AppError, FormatError, NotEnoughLabels, NotFound
+from core.domain.errors import AppError
 from core.domain.presets import Preset
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
 from core.services import evaluation, recipes, training, workers
 from core.services.home import Store
-from pages.components.shell import part, rerun_part
+from pages.components.shell import part
 from pages.components.words import duration, size
 
 PRESET = "train_preset"
@@ -28,12 +28,8 @@ class Amount:
     megapixels: float
 
 
-def amount_of(store: Store, project_id: str) -> Amount | None:
-    """Count what a training would use, for forecasts; None where that is not enough yet."""
-    try:
-        data = training.collect(store, project_id, TrainingConfig())
-    except (NotEnoughLabels, FormatError, NotFound):
-        return None
+def amount_of(store: Store, project_id: str, data: training.TrainingData) -> Amount:
+    """Count what a training would use, for forecasts."""
     splits = [item.split for item in data.items]
     megapixels = recipes.mean_megapixels(store, project_id)
     return Amount(splits.count("train"), splits.count("valid"), len(data.categories), megapixels)
@@ -113,29 +109,30 @@ def _forecast(config: TrainingConfig, cost: recipes.Cost, amount: Amount) -> tup
 
 
 def _measure(store: Store, config: TrainingConfig, classes: int) -> None:
-    """Measure once by itself, where a worker is here and idle; then show how it goes."""
+    """Measure once by itself, where a worker is here that also trains; then show how it goes."""
     measured = st.session_state.setdefault(MEASURED, {})
     key = (classes, *(getattr(config, name) for name in recipes.SHAPING))
     job_id = measured.get(key)
     if job_id is None:
-        serving = [worker for worker in workers.list_all(store) if worker.serves("job")]
-        if not serving:
+        seen = workers.list_all(store)
+        serves_both = any(worker.serves("job") and worker.serves("run") for worker in seen)
+        if not serves_both or recipes.is_measuring(store):
             return
         job_id = measured[key] = recipes.measure(store, config, classes).id
-    part(_draw_measuring, every="1s")(store, job_id)
+    part(_draw_measuring, every="1s")(store, job_id, config, classes)
 
 
-def _draw_measuring(store: Store, job_id: str) -> None:
+def _draw_measuring(store: Store, job_id: str, config: TrainingConfig, classes: int) -> None:
     try:
         job = evaluation.job(store, job_id)
     except AppError as error:
         st.caption(str(error))
         return
     if job.state is WorkState.SUCCEEDED:
-        st.rerun()
+        if recipes.cost(store, config, classes) is not None:
+            st.rerun()
+        return
     if job.state in (WorkState.FAILED, WorkState.CANCELLED):
         st.warning(job.error or "The measurement was stopped.", icon=":material/speed:")
         return
     st.caption(":material/speed: Measuring what this costs here; takes some seconds.")
-    if job.state is WorkState.INTERRUPTED:
-        rerun_part()

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import streamlit as st
 
-from core.domain.errors import FormatError, NotFound
+from core.domain.errors import AppError, FormatError, NotFound
+from core.domain.images import Project
 from core.domain.runs import Epoch, Run
 from core.domain.training import TrainingConfig, retention
-from core.services import checkpoints, evaluation, recipes, training
+from core.services import checkpoints, evaluation, recipes, start_weights, training
 from core.services.home import Store
-from pages.components.presets import Amount, amount_of, choose_preset, draw_cost
+from pages.components.presets import Amount, amount_of, choose_preset
 from pages.components.results import figure
 from pages.components.settings import Changes, choose_settings, lasting
 from pages.components.shell import shown_errors
@@ -27,25 +28,31 @@ def fill_from(run: Run, *, epoch: int = 0) -> None:
     st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
 
 
-def choose_config(store: Store, project_id: str) -> TrainingConfig | None:
+def choose_config(store: Store, project: Project) -> TrainingConfig | None:
     """Draw the recipe and its settings; None while a setting is wrong."""
     with shown_errors():
-        amount = amount_of(store, project_id)
-        base, suffix = _choose_base(store, amount)
+        base, suffix = _choose_base(store, _usual_amount(store, project.id))
         changes: Changes = {
             "epochs": st.number_input("Epochs", 1, 10_000, base.epochs, **lasting(f"epochs_{suffix}"))
         }
-        changes["start_from"] = _choose_start(store, project_id, base, suffix)
+        changes |= _choose_start(store, project.id, base, suffix)
         with st.expander("All settings", icon=":material/tune:", key="more_settings"):
-            changes |= choose_settings(store, base, suffix)
+            names = [category.name for category in project.categories]
+            changes |= choose_settings(store, base, suffix, names)
             changes["keep"] = _choose_keep(base, suffix)
             config = training.reconfigure(base, changes)
             _draw_budget(store, config)
-        if amount is not None:
-            draw_cost(store, config, amount)
-            draw_rate_search(store, project_id, config, suffix)
+        draw_rate_search(store, project.id, config, suffix)
         return config
     return None
+
+
+def _usual_amount(store: Store, project_id: str) -> Amount | None:
+    """Count what a training would use, for the cards; None where that is not enough yet."""
+    try:
+        return amount_of(store, project_id, training.collect(store, project_id, TrainingConfig()))
+    except AppError:
+        return None
 
 
 def _choose_base(store: Store, amount: Amount | None) -> tuple[TrainingConfig, str]:
@@ -72,25 +79,31 @@ def _draw_filled(run: Run, epoch: int) -> None:
             st.rerun()
 
 
-def _choose_start(store: Store, project_id: str, base: TrainingConfig, suffix: str) -> str:
-    """Let the visitor choose where the weights come from: "" for the encoder's own, or RUN/EPOCH."""
+def _choose_start(store: Store, project_id: str, base: TrainingConfig, suffix: str) -> Changes:
+    """Let the visitor choose where the weights come from: the encoder's own, a file, or a checkpoint."""
     runs = {run.id: run for run in checkpoints.startable_runs(store, base) if run.project_id == project_id}
     start = _wanted_start(store, base)
     if start:
         runs.setdefault(start[0].id, start[0])
-    if not runs:
-        return ""
+    files = {kept.sha256: f"File {kept.name}" for kept in start_weights.list_of(store)}
+    if base.start_weights:
+        files.setdefault(base.start_weights, f"File {start_weights.title(store, base.start_weights)}")
+    if not runs and not files:
+        return {"start_from": "", "start_weights": ""}
     plainly = "Random weights" if base.encoder_weights == "none" else "ImageNet weights"
-    options = ["", *runs]
+    titles = {"": plainly, **{run.id: run.name for run in runs.values()}, **files}
+    options = list(titles)
     row = st.container(horizontal=True)
     chosen = row.selectbox(
-        "Start from", options, options.index(start[0].id) if start else 0,
-        format_func=lambda run_id: runs[run_id].name if run_id else plainly,
+        "Start from", options, options.index(start[0].id if start else base.start_weights),
+        format_func=titles.__getitem__,
         **lasting(f"start_{project_id}_{suffix}"),
         help="A checkpoint makes this run a fine-tuning of that one.",
     )  # fmt: skip
+    if chosen in files:
+        return {"start_from": "", "start_weights": chosen}
     if not chosen:
-        return ""
+        return {"start_from": "", "start_weights": ""}
     kept = {epoch.epoch: epoch for epoch in checkpoints.kept_epochs(store, chosen)}
     best = evaluation.best_epoch(list(kept.values()))
     wanted = start[1] if start and start[0].id == chosen else best.epoch if best else max(kept)
@@ -101,7 +114,7 @@ def _choose_start(store: Store, project_id: str, base: TrainingConfig, suffix: s
         "Epoch", epochs, epochs.index(wanted), **lasting(key),
         format_func=lambda number: _epoch_title(number, kept.get(number), best), width=170,
     )  # fmt: skip
-    return f"{chosen}/{epoch}"
+    return {"start_from": f"{chosen}/{epoch}", "start_weights": ""}
 
 
 def _wanted_start(store: Store, base: TrainingConfig) -> tuple[Run, int] | None:

@@ -6,9 +6,10 @@ from typing import Literal, TypedDict
 
 import streamlit as st
 
-from core.domain.training import CHOICES, TrainingConfig
-from core.services import recipes, workers
+from core.domain.training import CHOICES, RANGES, TrainingConfig
+from core.services import recipes, start_weights, workers
 from core.services.home import Store
+from pages.components.shell import shown_errors
 
 SIZES = (64, 96, 128, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024)
 
@@ -23,8 +24,6 @@ class Setting:
     key: str
     title: str
     help: str
-    low: float = 0
-    high: float = 1
     format: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -45,20 +44,16 @@ PRECISIONS = {
 }
 NORMS = {"train": "Learn from the batches", "frozen": "Stay as pretrained"}
 TITLES = {"schedule": SCHEDULES, "optimizer": OPTIMISERS, "precision": PRECISIONS, "batch_norm": NORMS}
-MANY = 10**6
-
 GROUPS: dict[str, tuple[Setting, ...]] = {
     "Image": (
         Setting("progressive", "Start small", "Trains on half the size first and grows: faster."),
         Setting("augmentation", "Augmentation", "Random changes of each photo, anew each epoch."),
-        Setting("cutmix", "CutMix", "Share of photos that get a rectangle of another one.", 0, 1),
-        Setting("copy_paste", "Copy-paste", "Share of photos that get damage cut from another one.", 0, 1),
+        Setting("cutmix", "CutMix", "Share of photos that get a rectangle of another one."),
+        Setting("copy_paste", "Copy-paste", "Share of photos that get damage cut from another one."),
         Setting(
             "expand_to",
             "Copies on disk",
             "Augmented copies up to so many training photos, made once before training; 0 makes none.",
-            0,
-            MANY,
         ),
     ),
     "Data": (
@@ -66,14 +61,12 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
             "epoch_images",
             "Photos per epoch",
             "So many are drawn per epoch, however many there are; 0 takes each one once.",
-            0,
-            MANY,
         ),
-        Setting("balance", "Class balance", "1 draws photos of rare classes more often; 0 all alike.", 0, 1),
+        Setting("balance", "Class balance", "1 draws photos of rare classes more often; 0 all alike."),
         Setting(
-            "train_share", "Share of train", "Of the training photos, by class and seed.", 0.001, 1, "%.3f"
+            "train_share", "Share of train", "Of the training photos, by class and seed.", "%.3f"
         ),
-        Setting("valid_share", "Held out", "Share for validation where photos have no split.", 0.01, 0.9),
+        Setting("valid_share", "Held out", "Share for validation where photos have no split."),
         Setting("split_by_group", "Keep groups together", "One car or claim never lies on both sides."),
         Setting("ignore_class", "Class to ignore", "Its pixels are neither learnt nor measured."),
     ),
@@ -84,29 +77,29 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
             "Class weights",
             "none, inverse, median, effective, or by hand: dent=2, scratch=1.5.",
         ),
-        Setting("background_weight", "Background weight", "0 leaves background out of the loss.", 0, 1000),
+        Setting("background_weight", "Background weight", "0 leaves background out of the loss."),
     ),
     "Optimiser": (
         Setting("optimizer", "Optimiser", "What changes the weights."),
         Setting("schedule", "Schedule", "How the rate changes over the run."),
         Setting(
-            "encoder_learning_rate", "Peak rate of the encoder", "The pretrained part.", 0, 1, "%.5f"
+            "encoder_learning_rate", "Peak rate of the encoder", "The pretrained part.", "%.5f"
         ),
-        Setting("layer_decay", "Layer-wise decay", "Earlier stages learn at this times the next.", 0.1, 1),
-        Setting("warmup_share", "Warm-up", "Share of the steps in which the rate rises.", 0, 0.9),
-        Setting("weight_decay", "Weight decay", "Pulls weights towards 0.", 0, 10, "%.5f"),
-        Setting("momentum", "Momentum", "Of SGD.", 0, 0.9999),
-        Setting("clip_gradient_norm", "Clip gradients at", "The norm; 0 never clips.", 0, 1e6),
-        Setting("accumulate", "Batches per step", "A larger batch in the same memory.", 1, 1024),
-        Setting("ema", "Average of weights", "Decay per step, such as 0.99; 0: none.", 0, 0.99999, "%.4f"),
-        Setting("frozen_epochs", "Frozen epochs", "The encoder stands still at first.", 0, 10_000),
+        Setting("layer_decay", "Layer-wise decay", "Earlier stages learn at this times the next."),
+        Setting("warmup_share", "Warm-up", "Share of the steps in which the rate rises."),
+        Setting("weight_decay", "Weight decay", "Pulls weights towards 0.", "%.5f"),
+        Setting("momentum", "Momentum", "Of SGD."),
+        Setting("clip_gradient_norm", "Clip gradients at", "The norm; 0 never clips."),
+        Setting("accumulate", "Batches per step", "A larger batch in the same memory."),
+        Setting("ema", "Average of weights", "Decay per step, such as 0.99; 0: none.", "%.4f"),
+        Setting("frozen_epochs", "Frozen epochs", "The encoder stands still at first."),
         Setting("batch_norm", "Batch norms of the encoder", "Frozen suits very small batches."),
-        Setting("patience", "Stop early after", "So many epochs without a better one; 0 never.", 0, 10_000),
+        Setting("patience", "Stop early after", "So many epochs without a better one; 0 never."),
     ),
     "Machine": (
         Setting("precision", "Precision", "Numbers it computes with."),
         Setting("compile", "Compile the network", "Takes a minute first; may be faster on a GPU."),
-        Setting("threads", "CPU threads", "0 takes all cores.", 0, 1024),
+        Setting("threads", "CPU threads", "0 takes all cores."),
     ),
 }  # fmt: skip
 
@@ -123,19 +116,20 @@ def lasting(key: str) -> Lasting:
     return {"key": key, "persist_state": "session"}
 
 
-def choose_settings(store: Store, base: TrainingConfig, suffix: str) -> Changes:
+def choose_settings(store: Store, base: TrainingConfig, suffix: str, class_names: Sequence[str]) -> Changes:
     """Draw all settings in tabs; give what they say, by key."""
     changes: Changes = {}
     tabs = dict(zip(("Network", *GROUPS), st.tabs(["Network", *GROUPS]), strict=True))
     with tabs["Network"]:
         changes |= _choose_network(base, suffix)
+        _take_weights(store)
     for name, settings in GROUPS.items():
         with tabs[name]:
             changes |= _choose_first(store, name, base, suffix)
             left, right = st.columns(2)
             for number, setting in enumerate(settings):
                 with (left, right)[number % 2]:
-                    changes[setting.key] = _choose(setting, getattr(base, setting.key), suffix)
+                    changes[setting.key] = _choose(setting, getattr(base, setting.key), suffix, class_names)
     return changes
 
 
@@ -161,6 +155,20 @@ def _choose_network(base: TrainingConfig, suffix: str) -> Changes:
     return changes
 
 
+def _take_weights(store: Store) -> None:
+    """Take a file of the visitor's own weights; it can be chosen as a start from then on."""
+    file = st.file_uploader(
+        "Weights of your own", ["pt", "pth", "safetensors"], key="own_weights",
+        help="A state dict of the whole network or of its encoder. Chosen under “Start from”.",
+    )  # fmt: skip
+    if file is not None and st.session_state.get("own_weights_taken") != file.file_id:
+        with shown_errors():
+            kept = start_weights.keep(store, file.name, file.getvalue())
+            st.session_state["own_weights_taken"] = file.file_id
+            st.toast(f"{kept.name} can be chosen under “Start from”.", icon=":material/check:")
+            st.rerun()
+
+
 def _choose_first(store: Store, group: str, base: TrainingConfig, suffix: str) -> Changes:
     """Draw what stands first in a tab and is more than a number or a word."""
     if group == "Image":
@@ -181,7 +189,7 @@ def _choose_sizes(base: TrainingConfig, suffix: str) -> Changes:
         "Image size in pixels", sorted({*SIZES, base.size}), base.size, **lasting(f"size_{suffix}"),
         help="Photos are shrunk to this for the network. Larger finds thinner damage and takes longer.",
     )  # fmt: skip
-    crops = [0, *sorted({side for side in (*SIZES, base.crop) if 0 < side < size})]
+    crops = [0, *sorted({side for side in (*SIZES, base.crop) if 0 < side <= size})]
     crop = st.select_slider(
         "Train on squares of", crops, min(base.crop, crops[-1]), **lasting(f"crop_{size}_{suffix}"),
         format_func=lambda side: f"{side}" if side else "the whole photo",
@@ -212,10 +220,13 @@ def _choose_machine(store: Store, base: TrainingConfig, suffix: str) -> Changes:
     return changes
 
 
-def _choose(setting: Setting, value: Value, suffix: str) -> Value:
+def _choose(setting: Setting, value: Value, suffix: str, class_names: Sequence[str]) -> Value:
     key = f"{setting.key}_{suffix}"
     if setting.key == "augmentation":
         titles = recipes.augmentations()
+        return _pick(setting.title, list(titles), str(value), key, titles, setting.help)
+    if setting.key == "ignore_class":
+        titles = {"": "None", **{name: name for name in (*class_names, str(value)) if name}}
         return _pick(setting.title, list(titles), str(value), key, titles, setting.help)
     if setting.key in CHOICES:
         return _pick(setting.title, CHOICES[setting.key], str(value), key, TITLES[setting.key], setting.help)
@@ -224,8 +235,9 @@ def _choose(setting: Setting, value: Value, suffix: str) -> Value:
     if isinstance(value, str):
         return st.text_input(setting.title, value, help=setting.help, **lasting(key))
     kind = type(value)
+    low, high = RANGES[setting.key]
     return st.number_input(
-        setting.title, kind(setting.low), kind(setting.high), value,
+        setting.title, kind(low), kind(high), value,
         format=setting.format, help=setting.help, **lasting(key),
     )  # fmt: skip
 

@@ -60,8 +60,7 @@ def _draw_search(store: Store, config: TrainingConfig, suffix: str) -> None:
         st.caption(str(error))
         return
     if not job.state.is_final:
-        progress = job.progress or {}
-        st.progress(float(progress.get("share", 0.0)), str(progress.get("message") or "Waiting for a worker"))
+        st.progress(job.progress, job.message or "Waiting for a worker")
         return
     found = recipes.rate_search(store, job.id)
     if found is None:

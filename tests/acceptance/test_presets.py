@@ -160,5 +160,4 @@ def test_a_preset_trains_and_predicts(
         "peak_megabytes": spent.peak_megabytes,
         **{name.removeprefix("val_"): figures[name] for name in FIGURES[1:]},
         "train_loss": figures["train_loss"],
-        "is_exported": True,
     }

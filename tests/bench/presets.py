@@ -75,8 +75,9 @@ Written by `make bench-presets`. One row is one training with seed 0; how far an
 measured, so small differences mean nothing. A budget this short says how soon a network learns, not how far
 it gets: published recipes train for many times as long, most of them from weights that a machine without
 a network does not have. All rows train the preset `fast` with another network (its size, loss, augmentation,
-rates and schedule), cut to the budget; only the encoder and the start weights differ. CPU-minutes are those
-of the training steps, of all threads. The photos to measure on are never learnt from and nothing is chosen
+rates and schedule), cut to the budget; only the encoder and the start weights differ. Those rates serve the
+preset's own network, `fpn_light`; others may want other ones. CPU-minutes are those of the training steps, of
+all threads. The photos to measure on are never learnt from and nothing is chosen
 by them: the last epoch is measured, once, at the photos' own sizes.
 """
 
@@ -317,17 +318,17 @@ def _run_table(kept: Row) -> list[str]:
         f"{kept['photos'][0]} photos of car damage to learn from, {kept['photos'][1]} to measure on; random "
         "weights where none are installed. It says what a preset costs here, not what it can learn: the mIoU "
         "of one such epoch means nothing. Time and memory are of the worker's whole process, from its start "
-        "to the exported model.",
+        "to the exported model; seconds by the clock depend on what else ran, and on the number of threads.",
         "",
-        "| preset | network | size | batch | seconds | CPU seconds | peak memory | mIoU foreground | ONNX |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| preset | network | size | batch | seconds | CPU seconds | peak memory | mIoU foreground |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for key, row in kept["presets"].items():
         config = PRESETS[key].config
         lines.append(
             f"| `{key}` | {MODELS[config.model].title} | {config.size} | {config.batch_size} | "
             f"{row['seconds']:.0f} | {row['cpu_seconds']:.0f} | {row['peak_megabytes'] / 1024:.1f} GB | "
-            f"{_figure(row['miou_foreground'])} | {'yes' if row['is_exported'] else 'in the worker'} |"
+            f"{_figure(row['miou_foreground'])} |"
         )
     return [*lines, "", f"{kept['date']}, {kept['machine']}."]
 

@@ -245,3 +245,12 @@ def test_channels_follow_the_versions_categories_after_background() -> None:
     assert version.class_index == {7: 1, 3: 2}
     assert [item.image_id for item in version.split("train")] == ["a", "c"]
     assert version.split("test") == ()
+
+
+@pytest.mark.parametrize("key", ["balance", "weight_decay", "background_weight", "warmup_share"])
+def test_a_number_that_a_preset_writes_as_a_whole_one_takes_parts(key: str) -> None:
+    for preset in PRESETS.values():
+        changed = changed_config(preset.config, {key: "0.25"})
+
+        assert getattr(changed, key) == 0.25
+        assert type(getattr(preset.config, key)) is float

@@ -5,15 +5,17 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from safetensors.numpy import save as save_safetensors
 from streamlit.testing.v1 import AppTest
 
 from core.domain.images import Project
 from core.domain.presets import PRESETS
 from core.domain.runs import Run, WorkState
 from core.domain.training import TrainingConfig
-from core.services import recipes, training
+from core.services import recipes, start_weights, training
 from core.storage import jobs, lifecycle, processes, runs, tables
 from core.storage import workers as reported
 from core.storage.lifecycle import RUNS, Claim, Room
@@ -372,3 +374,29 @@ def test_a_search_for_the_rate_is_shown_and_its_suggestion_taken(
 
     assert widget(test, "number_input", "Peak learning rate").value == 0.0004
     assert widget(test, "number_input", "Peak rate of the encoder").value == pytest.approx(0.0004)
+
+
+def test_a_file_of_weights_can_be_the_start(store: Store, project: Project, open_page: OpenPage) -> None:
+    kept = start_weights.keep(store, "mine.safetensors", save_safetensors({"a": np.zeros(2, np.float32)}))
+    test = open_page("train")
+
+    widget(test, "selectbox", "Start from").set_value(kept.sha256).run()
+    press(test, "Start training")
+
+    assert training.list_runs(store)[0].config.start_weights == kept.sha256
+    press(test, "Clone")
+    assert widget(test, "selectbox", "Start from").value == kept.sha256
+    widget(test, "selectbox", "Start from").set_value("").run()
+    press(test, "Start training")
+    assert training.list_runs(store)[0].config.start_weights == ""
+
+
+def test_what_a_machine_without_trainings_would_measure_is_not_asked_for(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    reported.report(store, replace(worker_report("desk"), lanes=("job",)))
+
+    test = open_page("train")
+
+    assert not test.exception
+    assert jobs.waiting(store) == []

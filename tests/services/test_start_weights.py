@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from core.__main__ import app
 from core.domain.errors import FormatError, NotFound, StorageError
+from core.domain.presets import PRESETS
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
 from core.services import recipes, start_weights
@@ -161,7 +162,7 @@ def test_the_command_line_trains_from_a_file_and_warns_of_memory(
     path = tmp_path / "mine.safetensors"
     path.write_bytes(SAFETENSORS)
     changes = {"model": "fpn", "size": 64, "batch_size": 4}
-    expensive_here(store, replace(TrainingConfig(), **changes))
+    expensive_here(store, replace(PRESETS["fast"].config, **changes))
     words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
 
     done = CliRunner().invoke(app, ["train", "--project", "Cars", "--weights", str(path), *words, "--json"])
@@ -188,3 +189,14 @@ def expensive_here(store: Store, config: TrainingConfig) -> None:
         connection.execute(
             sa.update(tables.job).where(is_it).values(state=WorkState.SUCCEEDED, result=measured)
         )
+
+
+def test_an_archive_that_would_unpack_to_more_than_it_is_is_refused(store: Store) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights/data.pkl", b"\0" * 1_000_000)
+
+    with pytest.raises(FormatError, match="is no file of weights"):
+        start_weights.keep(store, "bomb.pt", file.getvalue())
+
+    assert start_weights.list_of(store) == []

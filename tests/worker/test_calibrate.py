@@ -153,7 +153,7 @@ room = pages * resource.getpagesize() + (600 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 try:
     with spoken_memory_errors(memory_advice(config)):
-        calibrate._steps(learner, 8)
+        calibrate._steps(learner, 8, lambda: None)
 except AppError as error:
     print(type(error.__cause__).__name__, error.__cause__, file=sys.stderr)
     print(error)
