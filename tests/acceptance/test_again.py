@@ -12,7 +12,14 @@ from tests.builders import add_image, project_with, square
 
 pytestmark = pytest.mark.acceptance
 
-SMALL = {"size": "64", "batch_size": "2", "encoder_weights": "none", "threads": "1", "keep": "best:1"}
+SMALL = {
+    "size": "64",
+    "batch_size": "2",
+    "encoder_weights": "none",
+    "threads": "1",
+    "keep": "best:1",
+    "epoch_images": "0",
+}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,10 @@ from tests.acceptance.command_line import LIMIT_SECONDS, CommandLine
 pytestmark = pytest.mark.acceptance
 
 EPOCHS = 12
-SMALL = ("size=64", "encoder_weights=none", "batch_size=4", "max_train_images=16", "max_valid_images=4")
+SMALL = (
+    *("size=64", "encoder_weights=none", "batch_size=4", "epoch_images=0"),
+    *("max_train_images=16", "max_valid_images=4"),
+)
 
 
 def until(look: Callable[[], Any]) -> Any:

@@ -18,7 +18,7 @@ from tests.acceptance.command_line import LIMIT_SECONDS, CommandLine
 EPOCHS = 8
 SMALL = (
     *("size=64", "encoder_weights=none", "batch_size=4", "max_train_images=24", "max_valid_images=6"),
-    *("deterministic=true", "threads=1", "keep=best:2"),
+    *("deterministic=true", "threads=1", "keep=best:2", "epoch_images=0"),
 )
 LONGEST_ATTEMPT_SECONDS = 5.0  # of training, before it is killed: long enough to end
 CLOCKED = {"images_per_second"}

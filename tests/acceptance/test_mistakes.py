@@ -21,7 +21,10 @@ def home(cli: CommandLine) -> CommandLine:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("train --project Empty --preset slow", "There is no preset “slow”. There are: fast"),
+        (
+            "train --project Empty --preset slow",
+            "There is no preset “slow”. There are: tiny, fast, balanced, accurate, ",
+        ),
         ("train --project Nowhere", "There is no project “Nowhere”"),
         ("train --project Empty", "Label at least 2 photos"),
         ("train --project Empty --set colour=red", "There is no setting “colour”"),

@@ -21,7 +21,7 @@ CLASSES = ("scratch", "dent", "paint loss")
 def trained(cli: CommandLine) -> dict[str, Any]:
     """The run of a short training on the sample project."""
     assert sum(cli.json("sample", "--project", "Sample")["images"].values()) == 60
-    answer = cli.json("train", "--project", "Sample", "--preset", "fast", "--epochs", "3", "--wait")
+    answer = cli.json("train", "--project", "Sample", "--preset", "tiny", "--epochs", "3", "--wait")
     assert answer["state"] == "succeeded", answer
     (run,) = cli.json("runs", "--project", "Sample")
     assert run["run"] == answer["run"]
