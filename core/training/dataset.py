@@ -326,8 +326,9 @@ def _require_room(folder: Path, blank: _Blank) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise StorageError(
-            f"{len(blank.items):,} images of {blank.size} x {blank.size} pixels need {wanted / 1e9:,.1f} GB "
-            f"in {folder}; {free / 1e9:,.1f} GB are free. Make room, or train on fewer or smaller ones."
+            f"The photos could not be prepared for training in {folder}: {len(blank.items):,} images of "
+            f"{blank.size} x {blank.size} pixels need {wanted / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are "
+            "free. Make room, or train on fewer or smaller ones."
         )
 
 
