@@ -99,6 +99,10 @@ def show_review(page: Page, app: App) -> None:
     number.blur()
     page.locator("[data-testid=viewer][data-epoch-shown='4']").wait_for()
     page.get_by_text("Epoch 4, all validation photos").wait_for()  # the figures beside it follow
+    previous = page.get_by_test_id("viewer-previous")
+    while previous.is_enabled():  # up to the worst photo of this epoch
+        previous.click()
+        wait_until_idle(page)
 
 
 def show_predict(page: Page, app: App) -> None:
