@@ -327,9 +327,13 @@ def _require_room(folder: Path, blank: _Blank) -> None:
     if wanted > free:
         raise StorageError(
             f"The photos could not be prepared for training in {folder}: {len(blank.items):,} images of "
-            f"{blank.size} x {blank.size} pixels need {wanted / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are "
-            "free. Make room, or train on fewer or smaller ones."
+            f"{blank.size} x {blank.size} pixels need {_size(wanted)}, and {_size(free)} are free. Make "
+            "room, or train on fewer or smaller ones."
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _fill(arrays: Arrays, source: CacheSource, items: Sequence[VersionItem], on_progress: OnProgress) -> None:

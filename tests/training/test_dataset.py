@@ -352,7 +352,7 @@ def test_a_set_larger_than_the_disk_is_refused_before_anything_is_written(
     )
 
     with pytest.raises(
-        StorageError, match=r"1,000,000 images of 16384 x 16384 pixels need 1,073,741.8 GB in"
+        StorageError, match=r"1,000,000 images of 16384 x 16384 pixels need 1,073,741.8 GB, and"
     ):
         prepare_copies(tmp_path / "new", huge, "key", dataclasses.replace(config, expand_to=10**6), ignore)
 
