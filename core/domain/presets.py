@@ -240,12 +240,12 @@ def _ours() -> dict[str, Preset]:
         ),
         "balanced": Preset(
             "Balanced",
-            "What we advise: 384 px, about an hour of one processor core. Good for most damage.",
+            "What we advise, where there is time: 384 px. Good for most damage.",
             replace(_OURS, size=384, epochs=12, epoch_images=1200),
         ),
         "accurate": Preset(
             "Accurate",
-            "For thin and small damage: 640 px and a larger encoder; an hour on a GPU, a night without one.",
+            "For thin and small damage: 640 px and a larger encoder. Better with a GPU.",
             replace(
                 _OURS,
                 encoder="tu-tf_efficientnet_lite2",
