@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from core.models.plain_unet import ConvBlock, UpBlock, refuse_encoder, two_convs
+from core.models.plain_unet import ConvBlock, UpBlock, refuse_encoder, two_convs, way_down
 
 _WIDTHS = (64, 128, 256, 512)
 ASPP_RATES = (6, 12, 18)
@@ -59,18 +59,13 @@ class AsppUNet(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.down = nn.ModuleList(two_convs(i, o) for i, o in pairwise((3, *_WIDTHS)))
-        self.pool = nn.MaxPool2d(2)
         self.aspp = Aspp(_WIDTHS[-1], ASPP_WIDTH, _WIDTHS[-1])
         self.up = nn.ModuleList(UpBlock(i, o, o) for i, o in pairwise((_WIDTHS[-1], *reversed(_WIDTHS))))
         self.head = nn.Conv2d(_WIDTHS[0], num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (N, C, H, W)."""
-        skips: list[Tensor] = []
-        features = images
-        for stage in self.down:
-            skips.append(stage(features))
-            features = self.pool(skips[-1])
+        features, skips = way_down(self.down, images)
         features = self.aspp(features)
         for stage in self.up:
             features = stage(features, skips.pop())

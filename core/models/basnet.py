@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from core.domain.errors import UnknownChoice
-from core.models.plain_unet import ConvBlock, resized
+from core.models.plain_unet import ConvBlock, resized, way_down
 
 ENCODER = "resnet34"
 _WIDTH = 512  # of the deepest stages and the bridge
@@ -95,18 +95,13 @@ class RefineModule(nn.Module):
         self.down = nn.ModuleList(
             ConvBlock(num_classes if stage == 0 else width, width) for stage in range(_REFINE_STAGES)
         )
-        self.pool = nn.MaxPool2d(2)
         self.bridge = ConvBlock(width, width)
         self.up = nn.ModuleList(ConvBlock(2 * width, width) for _ in range(_REFINE_STAGES))
         self.residual = nn.Conv2d(width, num_classes, 3, padding=1)
 
     def forward(self, coarse: Tensor) -> Tensor:
         """Refine logits."""
-        skips: list[Tensor] = []
-        features = coarse
-        for stage in self.down:
-            skips.append(stage(features))
-            features = self.pool(skips[-1])
+        features, skips = way_down(self.down, coarse)
         features = self.bridge(features)
         for stage in self.up:
             skip = skips.pop()

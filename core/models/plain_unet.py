@@ -87,6 +87,16 @@ def resized(features: Tensor, size_hw: Sequence[int]) -> Tensor:
     return functional.interpolate(features, tuple(size_hw), mode="bilinear", align_corners=False)
 
 
+def way_down(stages: nn.ModuleList, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Go through stages with a 2x2 max pooling after each; give what is at the bottom, and each stage's
+    output before its pooling, the largest first."""
+    skips: list[Tensor] = []
+    for stage in stages:
+        skips.append(stage(features))
+        features = functional.max_pool2d(skips[-1], 2)
+    return features, skips
+
+
 class UpBlock(nn.Module):
     """A 2x2 transposed convolution, then two 3x3 blocks on that and the skip, if there is one.
 
@@ -111,7 +121,6 @@ class UNet(nn.Module):
         super().__init__()
         self.has_skips = has_skips
         self.down = nn.ModuleList(two_convs(i, o) for i, o in pairwise((3, *widths)))
-        self.pool = nn.MaxPool2d(2)
         self.bottleneck = two_convs(widths[-1], 2 * widths[-1])
         self.up = nn.ModuleList(
             UpBlock(2 * width, width if has_skips else 0, width) for width in reversed(widths)
@@ -120,11 +129,7 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (N, C, H, W)."""
-        skips: list[Tensor] = []
-        features = images
-        for stage in self.down:
-            skips.append(stage(features))
-            features = self.pool(skips[-1])
+        features, skips = way_down(self.down, images)
         features = self.bottleneck(features)
         for stage in self.up:
             skip = skips.pop()

@@ -6,21 +6,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from core.domain.errors import FormatError, pick
-from core.domain.images import ImageFilter
 from core.domain.presets import PRESETS, Preset
-from core.domain.runs import Job, WorkerInfo, WorkState
+from core.domain.runs import Job, WorkerInfo
 from core.domain.training import TrainingConfig
 from core.models.registry import ENCODER_WEIGHTS, ENCODERS, MODELS, check_pair
 from core.services import workers
 from core.services.home import Store
-from core.storage import images, jobs, versions
+from core.storage import images, jobs
 from core.training.augmentation import AUGMENTATIONS
 from core.training.losses import LOSSES, parse_loss
 from core.training.sampling import drawn_images, side_of_epoch
 
 MEMORY_SHARE = 0.9  # of a machine's memory that a training may take
 GB = 1 << 30  # as makers of memory count it
-RATE_STEPS = (10, 1000)  # the fewest and the most that a search for a rate may take
 SHAPING = (
     "model",
     "encoder",
@@ -197,8 +195,7 @@ def seconds(
 
 def mean_megapixels(store: Store, project_id: str) -> float:
     """Give the mean size of a project's photos in megapixels; 0 where there are none."""
-    sizes = [image.size_wh for image in images.list_page(store, project_id, ImageFilter())]
-    return sum(width * height for width, height in sizes) / 1e6 / max(1, len(sizes))
+    return images.mean_pixels(store, project_id) / 1e6
 
 
 def fitting(config: TrainingConfig, measured: Cost) -> TrainingConfig | None:
@@ -235,55 +232,6 @@ def memory_note(store: Store, config: TrainingConfig, classes: int) -> str:
     return (
         f"{problem}batch {smaller.batch_size} with {smaller.accumulate} batches per step "
         f"(accumulate={smaller.accumulate}) learns nearly the same in {_gb(_needed(smaller, measured))}."
-    )
-
-
-@dataclass(frozen=True)
-class RateSearch:
-    """What a search for a learning rate found: (rate of the decoder, loss), and the losses smoothed.
-
-    ``suggestion`` follows ``rule``, a sentence; it is None where the loss hardly fell.
-    """
-
-    points: tuple[tuple[float, float], ...]
-    smoothed: tuple[float, ...]
-    suggestion: float | None
-    rule: str
-
-
-def find_rate(store: Store, project_id: str, config: TrainingConfig, steps: int = 100) -> Job:
-    """Freeze the labels of now, and queue a search for the decoder's learning rate on them.
-
-    Raises:
-        FormatError: fewer or more steps than RATE_STEPS; or as ``training.collect`` says.
-        NotEnoughLabels, NotFound, UnknownChoice: as it says.
-    """
-    from core.services import training  # which checks what it queues by this file
-
-    if not RATE_STEPS[0] <= steps <= RATE_STEPS[1]:
-        raise FormatError(f"A search takes {RATE_STEPS[0]} to {RATE_STEPS[1]} steps, not {steps}.")
-    data = training.collect(store, project_id, config)
-    version = versions.freeze(store, project_id, data.categories, data.items, data.ignored)
-    payload = {
-        "project_id": project_id,
-        "data_version_id": version.id,
-        "config": asdict(config),
-        "steps": steps,
-    }
-    return jobs.create(store, "find_rate", payload, project_id)
-
-
-def rate_search(store: Store, job_id: str) -> RateSearch | None:
-    """Give what a search found; None as long as, or where, it did not end well. Raises NotFound."""
-    job = jobs.get(store, job_id)
-    if job.state is not WorkState.SUCCEEDED or job.result is None:
-        return None
-    result = job.result
-    return RateSearch(
-        points=tuple((float(rate), float(loss)) for rate, loss in result["points"]),
-        smoothed=tuple(map(float, result["smoothed"])),
-        suggestion=None if result["suggestion"] is None else float(result["suggestion"]),
-        rule=str(result["rule"]),
     )
 
 

@@ -112,6 +112,14 @@ def count(store: Store, project_id: str, images: ImageFilter) -> int:
         return connection.execute(query).scalar_one()
 
 
+def mean_pixels(store: Store, project_id: str) -> float:
+    """Give the mean number of pixels of a project's images; 0 where there are none."""
+    pixels = sa.func.avg(tables.image.c.width * tables.image.c.height)
+    query = _filtered(sa.select(pixels), project_id, ImageFilter())
+    with store.read() as connection:
+        return float(connection.execute(query).scalar() or 0)
+
+
 def by_sha256(store: Store, project_id: str, sha256s: Sequence[str]) -> dict[str, Image]:
     """Find the project's images with these contents, by SHA-256."""
     found: dict[str, Image] = {}

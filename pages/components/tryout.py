@@ -6,12 +6,12 @@ import streamlit as st
 from core.domain.errors import AppError
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
-from core.services import evaluation, preview, recipes, training
+from core.services import evaluation, preview, rates, training
 from core.services.home import Store
 from pages.components.shell import part, shown_errors
 
 SHOWN = 6
-SEARCH = "train_search"  # (settings, job id) of the search for a rate in this session
+SEARCH = "train_search"  # the job of the search for a rate in this session
 SEED = "train_preview_seed"
 
 
@@ -40,7 +40,7 @@ def draw_rate_search(store: Store, project_id: str, config: TrainingConfig, suff
         )
         if st.button("Search", icon=":material/search:", key="search_rate"):
             with shown_errors():
-                job = recipes.find_rate(store, project_id, config)
+                job = rates.find_rate(store, project_id, config)
                 st.session_state[SEARCH] = job.id
         if SEARCH in st.session_state:
             part(_draw_search, every="1s" if _is_under_way(store) else None)(store, config, suffix)
@@ -62,7 +62,7 @@ def _draw_search(store: Store, config: TrainingConfig, suffix: str) -> None:
     if not job.state.is_final:
         st.progress(job.progress, job.message or "Waiting for a worker")
         return
-    found = recipes.rate_search(store, job.id)
+    found = rates.rate_search(store, job.id)
     if found is None:
         stopped = job.state is WorkState.CANCELLED
         st.error(job.error or ("The search was stopped." if stopped else "The search failed."))
@@ -87,7 +87,7 @@ def _use(rate: float, config: TrainingConfig, suffix: str) -> None:
     st.session_state[f"encoder_learning_rate_{suffix}"] = min(1.0, rate * share)
 
 
-def _figure(found: recipes.RateSearch) -> go.Figure:
+def _figure(found: rates.RateSearch) -> go.Figure:
     rates = [rate for rate, _ in found.points]
     figure = go.Figure(
         [

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from core.domain.errors import FormatError, NotEnoughLabels, UnknownChoice
 from core.domain.runs import WorkState
 from core.domain.training import TrainingConfig
-from core.services import recipes
+from core.services import rates, recipes
 from core.storage import jobs, tables, versions, workers
 from core.storage.store import Store
 from tests.builders import add_image, project_with, square
@@ -205,26 +205,26 @@ def test_a_search_for_a_rate_is_queued_on_the_labels_of_now(store: Store) -> Non
     project = project_with(store, "dent")
     config = TrainingConfig(size=64, encoder_weights="none")
     with pytest.raises(NotEnoughLabels):
-        recipes.find_rate(store, project.id, config)
+        rates.find_rate(store, project.id, config)
     for seed, split in enumerate(("train", "train", "valid")):
         add_image(store, project, seed, square(1), split=split)
     for steps in (9, 1001):
         with pytest.raises(FormatError, match="10 to 1000 steps"):
-            recipes.find_rate(store, project.id, config, steps)
+            rates.find_rate(store, project.id, config, steps)
 
-    job = recipes.find_rate(store, project.id, config, 20)
+    job = rates.find_rate(store, project.id, config, 20)
 
     assert job.kind == "find_rate" and job.project_id == project.id
     assert job.payload["config"] == asdict(config) and job.payload["steps"] == 20
     version = versions.get(store, job.payload["data_version_id"])
     assert [item.split for item in version.items] == ["train", "train", "valid"]
-    assert recipes.find_rate(store, project.id, config, 20).id == job.id
-    assert recipes.rate_search(store, job.id) is None
+    assert rates.find_rate(store, project.id, config, 20).id == job.id
+    assert rates.rate_search(store, job.id) is None
 
     points = [[1e-4, 1.0], [1e-3, 0.5]]
     finish(store, job.id, {"points": points, "smoothed": [0.9, 0.6], "suggestion": None, "rule": "R"})
 
-    assert recipes.rate_search(store, job.id) == recipes.RateSearch(
+    assert rates.rate_search(store, job.id) == rates.RateSearch(
         ((1e-4, 1.0), (1e-3, 0.5)), (0.9, 0.6), None, "R"
     )
     assert jobs.list_of(store, project.id) == [jobs.get(store, job.id)]

@@ -15,6 +15,7 @@ from core.storage.settings import Settings
 from core.storage.store import Store, open_store
 from core.worker.processes import stop
 from tests.worker.builders import Workers, add_labelled_photo
+from tests.worker.small_runs import Moments, know_small_parts
 
 SPLITS: tuple[Split, ...] = ("train",) * 6 + ("valid",) * 2 + ("test",)
 
@@ -67,3 +68,9 @@ def workers(store: Store) -> Generator[Workers]:
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
+    """A small network, and a loss that lets the test act in mid-training (see SMALL)."""
+    return know_small_parts(monkeypatch)

@@ -23,7 +23,7 @@ from core.worker import __main__ as worker
 from core.worker.handlers import HANDLERS
 from core.worker.heartbeat import OnProgress
 from tests.worker.builders import wait_until
-from tests.worker.small_runs import SMALL, Moments, claim_of, know_small_parts
+from tests.worker.small_runs import SMALL, Moments, claim_of
 
 
 def count(_store: Store, _job: Job, on_progress: OnProgress) -> dict[str, Any]:
@@ -284,11 +284,6 @@ def test_a_verdict_waits_for_a_database_that_is_away(
 
     assert (code, job.state) == (1, WorkState.FAILED)
     assert job.error == "The zip holds no photo. Choose another one."
-
-
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    return know_small_parts(monkeypatch)
 
 
 def follow(store: Store, run: Run, moments: Moments, fault: BaseException) -> tuple[int, Run]:

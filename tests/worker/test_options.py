@@ -22,7 +22,6 @@ from tests.worker.small_runs import (
     carry_out,
     check_succeeded,
     check_whole,
-    know_small_parts,
 )
 
 EVERYTHING = {
@@ -46,11 +45,6 @@ EVERYTHING = {
     "ema": 0.9,
     "decoder_learning_rate": 0.01,
 }
-
-
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    return know_small_parts(monkeypatch)
 
 
 def test_a_run_with_every_option_at_once_is_as_whole_as_any(

@@ -16,14 +16,7 @@ from tests.worker.small_runs import (
     carry_out_until_killed,
     check_succeeded,
     check_whole,
-    know_small_parts,
 )
-
-
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    return know_small_parts(monkeypatch)
-
 
 STILL = {"patience": 2, "encoder_learning_rate": 0.0, "decoder_learning_rate": 1e-9, "batch_norm": "frozen"}
 

@@ -11,7 +11,8 @@ from core.domain.images import Project
 from core.domain.runs import Run
 from core.domain.training import TrainingConfig
 from core.models.registry import build_model
-from core.services import recipes, start_weights
+from core.services import start_weights
+from core.services.rates import find_rate, rate_search
 from core.storage import images, jobs, lifecycle, processes, reservations
 from core.storage.lifecycle import JOBS, Room
 from core.storage.store import Store
@@ -43,12 +44,12 @@ def carried_out(store: Store) -> int:
 def test_a_search_gives_a_curve_and_a_rate_that_a_training_can_take(
     store: Store, project: Project, config: TrainingConfig
 ) -> None:
-    job = recipes.find_rate(store, project.id, config, STEPS)
+    job = find_rate(store, project.id, config, STEPS)
 
     code = carried_out(store)
 
     assert code == 0, jobs.get(store, job.id).error
-    found = recipes.rate_search(store, job.id)
+    found = rate_search(store, job.id)
     assert found is not None
     rates = [rate for rate, _ in found.points]
     assert 10 <= len(rates) <= STEPS and len(found.smoothed) == len(rates)
@@ -66,7 +67,7 @@ def heard_of(store: Store, payload: dict[str, Any]) -> tuple[dict[str, Any], lis
 
 
 def payload_of(store: Store, project: Project, config: TrainingConfig) -> dict[str, Any]:
-    payload = recipes.find_rate(store, project.id, config, STEPS).payload
+    payload = find_rate(store, project.id, config, STEPS).payload
     return payload | {"steps": 10}
 
 

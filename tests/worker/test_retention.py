@@ -28,17 +28,11 @@ from tests.worker.small_runs import (
     check_succeeded,
     check_whole,
     checkpoint_files,
-    know_small_parts,
 )
 
 pytestmark = pytest.mark.acceptance
 
 QueueRun = Callable[..., Run]
-
-
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    return know_small_parts(monkeypatch)
 
 
 def kill() -> None:

@@ -22,17 +22,11 @@ from tests.worker.small_runs import (
     carry_out,
     carry_out_until_killed,
     check_succeeded,
-    know_small_parts,
     resume,
 )
 
 QueueRun = Callable[..., Run]
 STILL = SMALL | {"encoder_learning_rate": 0.0, "decoder_learning_rate": 1e-9, "weight_decay": 0.0}
-
-
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    return know_small_parts(monkeypatch)
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:

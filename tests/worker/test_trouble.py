@@ -29,7 +29,6 @@ from tests.worker.small_runs import (
     checkpoint_files,
     claim_of,
     fill,
-    know_small_parts,
     resume,
     small_disk,
 )
@@ -40,11 +39,6 @@ QueueRun = Callable[..., Run]
 ROOM_BYTES = 120_000  # the pictures of an epoch fit, its checkpoint does not
 PICTURE = r"[0-9a-f-]+(_confidence)?\.png"
 CHECKPOINT = r"epoch_003-a1\.pt"
-
-
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    return know_small_parts(monkeypatch)
 
 
 @pytest.fixture
