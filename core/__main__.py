@@ -21,6 +21,7 @@ from core.services import (
     checkpoints,
     evaluation,
     prediction,
+    predictors,
     projects,
     recipes,
     reports,
@@ -248,19 +249,23 @@ def predict(
     else:
         wanted = training.get_run(store, run)
         number = evaluation.resolve_epoch(store, wanted, epoch or "best").epoch
-    if not evaluation.is_ready(store, wanted.id, number):
+    if not predictors.is_ready(store, wanted.id, number):
         _carried_out(store, evaluation.prepare(store, wanted, number))
     folder = out or store.home / "predictions" / f"{wanted.id}-epoch-{number}"
     results: list[dict[str, Any]] = []
     failures = 0
-    for photo, stem in zip(photos, reports.unique_stems(photos), strict=True):
-        try:
-            data = reports.read_photo(photo)
-            found = prediction.predict_photo(store, wanted, number, str(photo), data)
-            results.append(prediction.write_files(store, found, folder, stem))
-        except FormatError as error:
-            failures += 1
-            _say(f"{photo}: {error}")
+    with workers.ensured(store, "job") as ensure:
+        if slower := predictors.note(store, wanted, number):
+            _say(slower)
+            ensure()
+        for photo, stem in zip(photos, reports.unique_stems(photos), strict=True):
+            try:
+                data = reports.read_photo(photo)
+                found = prediction.predict_photo(store, wanted, number, str(photo), data)
+                results.append(prediction.write_files(store, found, folder, stem))
+            except FormatError as error:
+                failures += 1
+                _say(f"{photo}: {error}")
     _answer(as_json, results, reports.prediction_lines(results))
     if failures:
         raise AppError(f"{failures} of {len(photos)} photos could not be read.")

@@ -12,6 +12,7 @@ from core.domain.scores import Scores, score
 from core.imaging.confusion import confusion_matrix
 from core.imaging.overlay import at_display_size
 from core.imaging.reading import decode_rgb
+from core.inference.outputs import Outputs, Predictor
 from core.inference.regions import (
     LEAST_SHARE,
     Regions,
@@ -20,7 +21,6 @@ from core.inference.regions import (
     regions_by_centres,
     regions_by_components,
 )
-from core.inference.session import Model, Outputs
 from core.models.preprocessing import network_image, to_input
 from core.models.upsampling import predict_map
 
@@ -55,7 +55,7 @@ class Comparison:
 
 
 def predict(
-    model: Model, photo: bytes | NDArray[np.uint8], *, size_wh: tuple[int, int] | None = None
+    model: Predictor, photo: bytes | NDArray[np.uint8], *, size_wh: tuple[int, int] | None = None
 ) -> Prediction:
     """Predict one photo.
 

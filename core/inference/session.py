@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.domain.errors import FormatError, NotFound
 from core.domain.labels import Category
+from core.inference.outputs import Outputs
 from core.models.card import CARD_KEY, ModelCard, card_from_json
 from core.models.preprocessing import Preprocessing
 
@@ -32,19 +33,6 @@ _REFUSALS = (
 
 _lock = threading.Lock()
 _open: OrderedDict[tuple[str, int], "Model"] = OrderedDict()
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a network gives for one image of S x S pixels, all float32.
-
-    logits: (C, S, S). centres: (S, S), about 1 at the centre of a region, and offsets: (2, S, S), pixels
-    down and right from each pixel to its region's centre; both None where it gives classes alone.
-    """
-
-    logits: NDArray[np.float32] = field(repr=False)
-    centres: NDArray[np.float32] | None = field(repr=False, default=None)
-    offsets: NDArray[np.float32] | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)

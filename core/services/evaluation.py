@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,8 +17,7 @@ from core.domain.scores import Scores, score
 from core.domain.training import DataVersion
 from core.imaging.overlay import at_display_size, encode_grey_png
 from core.inference import predict as inference
-from core.inference.session import open_model
-from core.services import checkpoints, pictures
+from core.services import checkpoints, pictures, predictors
 from core.services.home import Store
 from core.storage import images, jobs, lifecycle, projects, runs, versions
 from core.storage.sweep import sweep
@@ -151,13 +149,8 @@ def labelled_images(store: Store, run: Run, project_id: str) -> list[Image]:
     return [i for i in reversed(found) if i.rev > 0 and i.id not in measured]
 
 
-def is_ready(store: Store, run_id: str, epoch: int) -> bool:
-    """Tell whether a checkpoint can predict in this process, that is, whether it is exported."""
-    return runs.onnx_key(store, run_id, epoch) is not None
-
-
 def prepare(store: Store, run: Run, epoch: int) -> Job:
-    """Queue the export of a checkpoint; the same one is not queued twice.
+    """Queue the export of a checkpoint, after which it is ready; the same one is not queued twice.
 
     Raises:
         NotFound: the run has no such epoch, or its checkpoint was not kept.
@@ -182,7 +175,7 @@ def look(store: Store, run: Run, epoch: int, image_id: str) -> Look:
     ignored = [category_id for category_id, channel in known.items() if channel == IGNORED]
     truth = pictures.truth_map(store, photo, photo.rev, None if is_any else version, ignored)
     data = store.blobs.get(images.photo_key(photo.sha256, "original"))
-    prediction = inference.predict(open_model(_onnx(store, run, epoch)), data)
+    prediction = inference.predict(predictors.open_checkpoint(store, run, epoch), data)
     shown = (prediction.label_map > 0).astype(np.uint8) if is_any else prediction.label_map
     scores = inference.compare(
         shown, truth, num_classes=None if is_any else len(version.categories) + 1
@@ -237,7 +230,7 @@ def promote(store: Store, run: Run, epoch: int, *, author: str = "", note: str =
     checkpoints.require_kept(store, run, epoch)
     chosen = Champion(run.project_id, run.id, epoch, note.strip(), author, datetime.now(UTC))
     runs.set_champion(store, chosen)
-    if not is_ready(store, run.id, epoch):
+    if not predictors.is_ready(store, run.id, epoch):
         prepare(store, run, epoch)
     return chosen
 
@@ -274,13 +267,6 @@ def require_done(work: Work) -> Work:
         kind = "run" if isinstance(work, Run) else "job"
         raise AppError(work.error or f"The {kind} was {work.state.value}.")
     return work
-
-
-def _onnx(store: Store, run: Run, epoch: int) -> Path:
-    key = runs.onnx_key(store, run.id, epoch)
-    if key is None:
-        raise NotFound(f"Epoch {epoch} of “{run.name}” is not prepared for predictions yet.")
-    return store.blobs.local(key)
 
 
 def _images_of(store: Store, run: Run) -> list[Image]:

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.errors import NotFound
 from core.domain.labels import Annotation, BrushOp, Category, PolygonOp, RleOp, Source
 from core.domain.runs import Run
 from core.formats import coco, ingest
@@ -29,10 +28,9 @@ from core.imaging.overlay import (
 from core.inference import predict as inference
 from core.inference.predict import ToldApart
 from core.inference.regions import LEAST_SHARE, Regions, spread
-from core.inference.session import open_model
-from core.services import labelling, pictures
+from core.services import labelling, pictures, predictors
 from core.services.home import Store
-from core.storage import images, runs, versions
+from core.storage import images, versions
 from core.storage.blobs import write_atomically
 from core.storage.store import new_id
 
@@ -97,18 +95,17 @@ class PhotoPrediction:
 
 
 def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) -> PhotoPrediction:
-    """Predict one photo with an exported checkpoint and keep the pictures.
+    """Predict one photo with a checkpoint and keep the pictures.
 
     Raises:
         ImageError: the file is no photo; the sentence says why.
-        NotFound: the checkpoint is not exported yet (evaluation.prepare queues that).
+        NotFound: the checkpoint is not ready yet (evaluation.prepare sees to that).
+        AppError: it predicts in a worker, and none did so.
         StorageError: the disk is full.
     """
     photo = reading.prepare_photo(data)
-    key = runs.onnx_key(store, run.id, epoch)
-    if key is None:
-        raise NotFound(f"Epoch {epoch} of “{run.name}” is not prepared for predictions yet.")
-    found = inference.predict(open_model(store.blobs.local(key)), data, size_wh=photo.size_wh)
+    model = predictors.open_checkpoint(store, run, epoch)
+    found = inference.predict(model, data, size_wh=photo.size_wh)
     sha256 = reading.content_sha256(data)
     images.keep_files(store, sha256, data, photo)
     classes = versions.get(store, run.data_version_id).categories

@@ -244,7 +244,7 @@ def wait(
         OutOfReach: the database did not answer for ten minutes.
         AppError: no worker of our own stays alive.
     """
-    with _ensured(store, lane) as ensure:
+    with ensured(store, lane) as ensure:
 
         def look() -> T:
             value = poll()
@@ -260,7 +260,14 @@ def wait(
 
 
 @contextmanager
-def _ensured(store: Store, lane: str) -> Generator[Callable[[], None]]:
+def ensured(store: Store, lane: str) -> Generator[Callable[[], None]]:
+    """Give what starts a worker of our own where none serves the lane; it ends with the block.
+
+    Meant for the command line, never for a page.
+
+    Raises:
+        AppError: by the call, when no worker of our own stays alive.
+    """
     started: list[subprocess.Popen[bytes]] = []
 
     def ensure() -> None:

@@ -268,10 +268,27 @@ def onnx_key(store: Store, run_id: str, epoch: int) -> str | None:
 
 def set_onnx_key(store: Store, run_id: str, epoch: int, key: str) -> None:
     """Note where a checkpoint's exported model is."""
+    _note_export(store, run_id, epoch, onnx=key, export_refusal=None)
+
+
+def export_refusal(store: Store, run_id: str, epoch: int) -> str | None:
+    """Say why a checkpoint cannot be exported; None where it is, or where nobody has tried yet."""
+    table = tables.epoch
+    query = sa.select(table.c.export_refusal).where(table.c.run_id == run_id, table.c.epoch == epoch)
+    with store.read() as connection:
+        return connection.execute(query).scalar()
+
+
+def set_export_refusal(store: Store, run_id: str, epoch: int, reason: str) -> None:
+    """Note that a checkpoint cannot be exported, and why."""
+    _note_export(store, run_id, epoch, export_refusal=reason)
+
+
+def _note_export(store: Store, run_id: str, epoch: int, **values: str | None) -> None:
     table = tables.epoch
     with store.write() as connection:
         connection.execute(
-            sa.update(table).where(table.c.run_id == run_id, table.c.epoch == epoch).values(onnx=key)
+            sa.update(table).where(table.c.run_id == run_id, table.c.epoch == epoch).values(**values)
         )
 
 

@@ -218,6 +218,7 @@ epoch = sa.Table(
     sa.Column("checkpoint", sa.String(200), nullable=False),  # "" once it was given up
     sa.Column("checkpoint_bytes", sa.BigInteger),
     sa.Column("onnx", sa.String(200)),
+    sa.Column("export_refusal", sa.Text),  # why there is no ONNX file of it
     sa.Column("created_at", UtcDateTime(), nullable=False),
 )
 

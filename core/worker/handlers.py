@@ -31,6 +31,7 @@ HANDLERS: dict[str, Handler] = {
     "export": export.handle,
     "calibrate": _of("calibrate"),
     "find_rate": _of("rates"),
+    "predict": _of("predict"),
 }
 
 

@@ -26,7 +26,6 @@ from core.storage.store import Store
 from core.training.checkpoints import load_checkpoint
 from core.training.dataset import TrainingData, prepare_data
 from core.training.environment import prepare_process
-from core.training.export import ExportFailed
 from core.training.learner import Learner, build_learner
 from core.training.loop import fit, is_stalled
 from core.training.progress import Phase, Progress
@@ -271,8 +270,8 @@ def _forecast(learner: Learner) -> Forecast:
 def _export(attempt: Attempt) -> None:
     """Export the best and the last epoch, where an earlier attempt did not.
 
-    One that was damaged since, or whose network cannot be exported, is left out: whoever chooses it for
-    predictions is told why, and curves and pictures are there all the same.
+    One that was damaged since is left out: whoever chooses it for predictions is told why, and curves and
+    pictures are there all the same.
     """
     epochs: Sequence[Epoch] = [e for e in runs.epochs(attempt.store, attempt.run.id) if e.checkpoint]
     if not epochs:
@@ -283,5 +282,5 @@ def _export(attempt: Attempt) -> None:
         attempt.report("exporting", epoch=epoch.epoch)
         try:
             export_epoch(attempt.store, epoch)
-        except (ExportFailed, FormatError, NotFound) as error:
+        except (FormatError, NotFound) as error:
             logger.warning("epoch %d cannot be exported: %s", epoch.epoch, error)

@@ -5,7 +5,7 @@ import streamlit as st
 from core.domain.images import Image
 from core.domain.labels import Category
 from core.domain.runs import Job, Run
-from core.services import evaluation, projects
+from core.services import evaluation, predictors, projects
 from core.services.evaluation import EpochPicture
 from core.services.home import Store
 from pages.components.jobs import warn_without_worker
@@ -43,8 +43,11 @@ def viewer_epochs(store: Store, run: Run, pictures: list[EpochPicture]) -> list[
 
 
 def is_prepared(store: Store, run: Run, epoch: int) -> bool:
-    """Tell whether a checkpoint can predict here; if not, have it exported and say so meanwhile."""
-    if evaluation.is_ready(store, run.id, epoch):
+    """Tell whether a checkpoint can predict; if not, have it exported and say so meanwhile."""
+    if predictors.is_ready(store, run.id, epoch):
+        if slower := predictors.note(store, run, epoch):
+            st.caption(slower)
+            warn_without_worker(store)
         return True
     with shown_errors():
         _wait_for(store, evaluation.prepare(store, run, epoch), epoch)

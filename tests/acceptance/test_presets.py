@@ -19,7 +19,7 @@ from PIL import Image
 from core.domain.presets import PRESETS
 from core.domain.runs import Run, WorkState
 from core.models.registry import ENCODERS
-from core.services import evaluation, prediction, projects, training, workers
+from core.services import evaluation, prediction, predictors, projects, training, workers
 from core.storage import lifecycle
 from core.storage.store import Store
 from tests.bench.report import machine_line
@@ -149,7 +149,7 @@ def test_a_preset_trains_and_predicts(
     assert all(value is not None and math.isfinite(value) for value in figures.values()), figures
     assert all(0 <= (figures[name] or 0) <= 1 for name in FIGURES if not name.endswith("loss")), figures
     assert store.blobs.exists(epoch.checkpoint) and epoch.checkpoint_bytes
-    assert evaluation.is_ready(store, run.id, epoch.epoch), "it was not exported"
+    assert predictors.is_ready(store, run.id, epoch.epoch), "it was not exported"
     assert predicts(store, run, epoch.epoch, next((shared_data / "car_damage" / "test").glob("*.jpg")))
     assert run.started_at is not None and run.ended_at is not None
     for key, _ in store.blobs.list(f"runs/{run.id}/"):  # else all presets' weights need 10 GB
