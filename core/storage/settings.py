@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     """Root of photos, masks and checkpoints: a folder or s3://bucket/prefix; empty means the home folder."""
 
     cache_gb: float = Field(default=20, ge=0)
-    """Disk space, in 10^9 bytes, for copies of an S3 store's files; those used longest ago make room."""
+    """Disk space, in 10^9 bytes, for copies of an S3 store's files, and as much for the photos prepared for
+    trainings; those used longest ago make room."""
 
     threads: int = 0
     """CPU threads for a training; 0 means all cores."""

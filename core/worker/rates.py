@@ -8,12 +8,12 @@ from core.domain.training import config_from_json
 from core.storage import versions
 from core.storage.settings import Settings
 from core.storage.store import Store
-from core.training.dataset import prepare_data
 from core.training.environment import prepare_process
 from core.training.learner import build_learner
 from core.training.rate_finder import RULE, find_learning_rate
 from core.worker.calibrate import memory_advice, spoken_memory_errors
 from core.worker.heartbeat import OnProgress
+from core.worker.prepared import prepared
 from core.worker.run import start_files
 
 PREPARING_SHARE = 0.3  # of the progress
@@ -42,9 +42,8 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
         share = PREPARING_SHARE + (1 - PREPARING_SHARE) * done / total
         on_progress(share, f"Step {done} of {total}")
 
-    folder = store.home / "cache" / f"{version.hash[:16]}-{config.size}"
     with spoken_memory_errors(memory_advice(config)):
-        data = prepare_data(version, config, versions.reader(store, version.items), folder, on_photo)
+        data = prepared(store, version, config, on_photo)
         start = start_files(store, config)
         learner = build_learner(config, data, start=start.checkpoint, weights=start.weights)
         search = find_learning_rate(learner, payload["steps"], on_step)

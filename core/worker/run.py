@@ -24,7 +24,7 @@ from core.storage.processes import this_process
 from core.storage.settings import Settings
 from core.storage.store import Store
 from core.training.checkpoints import load_checkpoint
-from core.training.dataset import TrainingData, prepare_data
+from core.training.dataset import TrainingData
 from core.training.environment import prepare_process
 from core.training.learner import Learner, build_learner
 from core.training.loop import fit, is_stalled
@@ -39,6 +39,7 @@ from core.worker.forecast import Forecast, progress_json
 from core.worker.frozen import freeze
 from core.worker.heartbeat import Sign
 from core.worker.keeping import METRIC, Keeper, OnKept, Records, clear_up, delete_unreferenced
+from core.worker.prepared import prepared
 from core.worker.trackers import open_trackers
 
 logger = logging.getLogger(__name__)
@@ -138,15 +139,12 @@ def _what_is_gone(attempt: Attempt) -> str:
 
 
 def _prepare_data(attempt: Attempt) -> TrainingData:
-    config, version, store = attempt.run.config, attempt.version, attempt.store
-    done_before = attempt.run.epochs_done
-    return prepare_data(
-        version,
-        config,
-        versions.reader(store, version.items),
-        store.home / "cache" / f"{version.hash[:16]}-{config.size}",
-        lambda done, total: attempt.report("preparing", epoch=done_before, batch=done, batches=total),
-    )
+    epoch = attempt.run.epochs_done
+
+    def on_photo(done: int, total: int) -> None:
+        attempt.report("preparing", epoch=epoch, batch=done, batches=total)
+
+    return prepared(attempt.store, attempt.version, attempt.run.config, on_photo)
 
 
 def _learner(attempt: Attempt, team: Team, data: TrainingData) -> Learner:
