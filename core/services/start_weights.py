@@ -15,8 +15,8 @@ from typing import BinaryIO
 from core.domain.errors import FormatError, NotFound, StorageError
 from core.domain.training import TrainingConfig
 from core.services.home import Store
+from core.storage.runs import WEIGHTS, weights_key
 
-FOLDER = "weights"  # of the blob store; core.worker.run fetches them from there
 MAX_BYTES = 2 * 10**9
 MAX_NAME = 200
 
@@ -56,22 +56,22 @@ def keep(store: Store, name: str, source: bytes | Path) -> Kept:
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         kept = Kept(sha256, label, size)
-        if not store.blobs.exists(_key(sha256)):
-            store.blobs.put_file(_key(sha256), path)
-        store.blobs.put(f"{_key(sha256)}.json", json.dumps(asdict(kept)).encode())
+        if not store.blobs.exists(weights_key(sha256)):
+            store.blobs.put_file(weights_key(sha256), path)
+        store.blobs.put(f"{weights_key(sha256)}.json", json.dumps(asdict(kept)).encode())
     return kept
 
 
 def list_of(store: Store) -> list[Kept]:
     """List the files of weights, the one that was added last first."""
-    written = [(at, key) for key, at in store.blobs.list(FOLDER) if key.endswith(".json")]
+    written = [(at, key) for key, at in store.blobs.list(WEIGHTS) if key.endswith(".json")]
     return [Kept(**json.loads(store.blobs.get(key))) for _, key in sorted(written, reverse=True)]
 
 
 def title(store: Store, sha256: str) -> str:
     """Give the name of a file of weights; where it is not there any more, the beginning of its hash."""
     try:
-        return str(json.loads(store.blobs.get(f"{_key(sha256)}.json"))["name"])
+        return str(json.loads(store.blobs.get(f"{weights_key(sha256)}.json"))["name"])
     except NotFound:
         return f"{sha256[:8]}…"
 
@@ -90,7 +90,7 @@ def require(store: Store, config: TrainingConfig) -> None:
             "start_weights must be the SHA-256 of a file of weights that was added, in 64 digits, not "
             f"“{config.start_weights[:80]}”. On the command line: train --weights FILE."
         )
-    if not store.blobs.exists(_key(config.start_weights)):
+    if not store.blobs.exists(weights_key(config.start_weights)):
         raise NotFound(
             f"There are no weights {config.start_weights[:8]}… in the file store. Add their file first."
         )
@@ -156,7 +156,3 @@ def _is_torch_archive(file: BinaryIO, head: bytes) -> bool:
         return is_plain and is_small and any(PurePosixPath(e.filename).name == "data.pkl" for e in entries)
     except (zipfile.BadZipFile, OSError, ValueError):
         return False
-
-
-def _key(sha256: str) -> str:
-    return f"{FOLDER}/{sha256}"

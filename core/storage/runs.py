@@ -16,6 +16,8 @@ from core.storage import lifecycle, tables
 from core.storage.lifecycle import Claim
 from core.storage.store import Store, new_id
 
+WEIGHTS = "weights"  # files that users brought for trainings to start from lie below
+
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -256,6 +258,11 @@ def set_device(store: Store, claim: Claim, device: str) -> None:
         connection.execute(
             sa.update(tables.run).where(tables.run.c.id == claim.work_id).values(device=device)
         )
+
+
+def weights_key(sha256: str) -> str:
+    """Give the blob key of a file of weights that a user brought for trainings to start from."""
+    return f"{WEIGHTS}/{sha256}"
 
 
 def onnx_key(store: Store, run_id: str, epoch: int) -> str | None:

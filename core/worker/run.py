@@ -187,8 +187,8 @@ def start_files(store: Store, config: TrainingConfig, check: Callable[[], None] 
     if not config.start_weights:
         return StartFiles()
     try:
-        # The key that core.services.start_weights puts them under.
-        weights = patiently(lambda: store.blobs.local(f"weights/{config.start_weights}"), check=check)
+        key = runs.weights_key(config.start_weights)
+        weights = patiently(lambda: store.blobs.local(key), check=check)
     except NotFound as error:
         raise NotFound(
             f"The weights to start from ({config.start_weights[:8]}…) are not in the file store any more. "
