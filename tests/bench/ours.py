@@ -27,6 +27,7 @@ from tests.bench.processes import ROOT, fresh_home
 from tests.bench.report import machine_line
 
 NAME = "our_presets"
+SPLITS = ("train", "valid", "test")
 LEAK_FREE = "claim_clean.json"  # beside the photos: those without a near neighbour in train
 
 INTRODUCTION = """\
@@ -47,25 +48,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.ours", description=__doc__)
     parser.add_argument("preset", choices=[k for k, p in PRESETS.items() if p.origin == "Ours"])
     parser.add_argument("data", help="a folder of the real photos, such as car_parts")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="to try a change")
     parser.add_argument("--test", action="store_true", help="score the photos kept for testing, once")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="the folder to write")
     given = parser.parse_args()
     folder = Path(os.environ.get("MASKWRIGHT_TEST_DATA", ROOT.parent / "shared" / "data")) / given.data
+    changes = dict(change.split("=", 1) for change in given.set)
     with fresh_home():
-        row = measured(open_home(), given.preset, folder, is_tested=given.test)
+        row = measured(open_home(), given.preset, changes, folder, is_tested=given.test)
     path = given.out / f"{NAME}.json"
     rows: dict[str, Row] = json.loads(path.read_text()) if path.exists() else {}
-    rows[f"{given.data} {given.preset}"] = row
+    tried = "".join(f",{change}" for change in given.set)
+    rows[f"{given.data} {given.preset}{tried}"] = row
     path.write_text(json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n")
     (given.out / f"{NAME}.md").write_text(table(rows))
 
 
-def measured(store: Store, preset: str, folder: Path, *, is_tested: bool) -> Row:
+def measured(store: Store, preset: str, changes: dict[str, str], folder: Path, *, is_tested: bool) -> Row:
     """Train a preset on the labels of a folder, and read what it reached."""
     report = projects.import_into(store, folder.name, folder)
     print(f"{folder.name}: {report.images}", flush=True)
     project = projects.by_name(store, folder.name)
-    run = training.start_run(store, project.id, training.configure(preset, {"threads": 1}))
+    run = training.start_run(store, project.id, training.configure(preset, {**changes, "threads": 1}))
     cpu_seconds = _work(store)
     run = training.get_run(store, run.id)
     assert run.state is WorkState.SUCCEEDED and run.started_at and run.ended_at, run.error
@@ -76,7 +80,7 @@ def measured(store: Store, preset: str, folder: Path, *, is_tested: bool) -> Row
         "minutes": (run.ended_at - run.started_at).total_seconds() / 60,
         "epochs": run.epochs_done,
         "best_epoch": best.epoch,
-        "photos": {split: len(training.data_version(store, run).split(split)) for split in report_splits()},
+        "photos": {split: len(training.data_version(store, run).split(split)) for split in SPLITS},
         "valid": best.metrics[evaluation.METRIC],
         "valid_any_dice": best.metrics["val_any_dice"],
         "classes": classes_of(store, run, best.metrics),
@@ -92,11 +96,6 @@ def measured(store: Store, preset: str, folder: Path, *, is_tested: bool) -> Row
         row["test"] = (evaluation.job(store, job.id).result or {})["miou_foreground"]
     print(json.dumps(row), flush=True)
     return row
-
-
-def report_splits() -> tuple[str, ...]:
-    """Name the splits in their order."""
-    return ("train", "valid", "test")
 
 
 def classes_of(store: Store, run: Run, metrics: dict[str, float | None]) -> dict[str, float | None]:
