@@ -14,8 +14,12 @@ PAGES = {
     ],
     "Model": [
         ("pages/train.py", "Train", ":material/model_training:"),
+        ("pages/runs.py", "Runs", ":material/table_rows:"),
         ("pages/curves.py", "Curves", ":material/show_chart:"),
         ("pages/review.py", "Review", ":material/compare:"),
+        ("pages/testing.py", "Test", ":material/rule:"),
+        ("pages/champion.py", "Champion", ":material/trophy:"),
+        ("pages/benchmarks.py", "Benchmarks", ":material/leaderboard:"),
         ("pages/predict.py", "Predict", ":material/image_search:"),
         ("pages/workers.py", "Workers", ":material/dns:"),
     ],

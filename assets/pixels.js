@@ -24,6 +24,13 @@ export const ERROR_KINDS = [
   { code: WRONG_CLASS, key: "wrong_class", name: "Wrong class", color: "#F0E442" },
 ];
 
+/**
+ * The colours of the confidence map from 0 to 100 %: what is sure lies back, what is not stands out.
+ * Five even steps of viridis, whose lightness rises evenly, from its bright end to its dark one.
+ * Source: https://bids.github.io/colormap/ (CC0)
+ */
+export const HEAT_COLORS = ["#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154"];
+
 /** Classes that the list does not name are still shown, in grey. */
 const UNNAMED_COLOR = "#9AA0A6";
 
@@ -101,6 +108,38 @@ export function errorPalette() {
   const palette = new Uint32Array(256);
   for (const { code, color } of ERROR_KINDS) palette[code] = rgba(color);
   return palette;
+}
+
+/** Colours by confidence (0 to 255); nothing under `least` (0 to 1), which a threshold leaves out. */
+export function heatPalette(least = 0) {
+  const floor = least * 255;
+  const colorOf = (value) => (value < floor ? 0 : heatColor(value / 255));
+  return Uint32Array.from({ length: 256 }, (_, value) => colorOf(value));
+}
+
+function heatColor(share) {
+  const place = share * (HEAT_COLORS.length - 1);
+  const step = Math.min(HEAT_COLORS.length - 2, Math.floor(place));
+  const bytes = [0, 1, 2].map((channel) => {
+    const [from, to] = HEAT_COLORS.slice(step).map((color) => channelOf(color, channel));
+    return Math.round(from + (to - from) * (place - step));
+  });
+  return (0xff000000 | (bytes[2] << 16) | (bytes[1] << 8) | bytes[0]) >>> 0;
+}
+
+function channelOf(hex, channel) {
+  return Number.parseInt(hex.slice(1 + 2 * channel, 3 + 2 * channel), 16);
+}
+
+/** Paint a confidence map; pixels whose label (null: unknown) is of a `hidden` class stay clear. */
+export function heat(confidence, palette, { labels = null, hidden = new Set() } = {}) {
+  const pixels = fill(confidence, palette);
+  if (!labels || !hidden.size) return pixels;
+  const isHidden = Uint8Array.from({ length: 256 }, (_, index) => hidden.has(index));
+  for (let pixel = 0; pixel < pixels.length; pixel += 1) {
+    if (isHidden[labels[pixel]]) pixels[pixel] = 0;
+  }
+  return pixels;
 }
 
 /** Paint whole regions: one palette colour per pixel. */

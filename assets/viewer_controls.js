@@ -1,9 +1,20 @@
 /** Everything around the panes: image and layout above, epochs below them, what to show at the end. */
 
 import { ANY_DAMAGE_COLOR } from "./viewer_overlays.js";
-import { ERROR_KINDS } from "./pixels.js";
+import { ERROR_KINDS, HEAT_COLORS } from "./pixels.js";
 import { PercentSlider, Segments, el, iconButton, picture, setAttribute } from "./viewer_dom.js";
-import { PANE_NAMES, countText, epochRole, scoreCurve, scoreText, shareText } from "./viewer_model.js";
+import {
+  PANE_NAMES,
+  SHORTCUTS,
+  countText,
+  epochRole,
+  letterOf,
+  paneName,
+  runOfPane,
+  scoreCurve,
+  scoreText,
+  shareText,
+} from "./viewer_model.js";
 
 const LAYOUTS = [
   { value: "grid", label: "All panes as a grid", icon: "grid" },
@@ -26,7 +37,7 @@ export class Header {
     this.next = iconButton("next", "Next image (.)", go("next"), named("viewer-next"));
     this.name = el("strong", { class: "name" });
     this.position = el("span", { class: "position" });
-    this.tabs = new Segments("Pane", act.choosePane);
+    this.tabs = new Segments("Panes", act.choosePane);
     this.layouts = new Segments("Layout", act.chooseLayout);
     this.scale = el("output", { class: "scale", "aria-label": "Zoom" });
     const zoom = el("div", { class: "zoom", role: "group", "aria-label": "Zoom" }, [
@@ -34,6 +45,7 @@ export class Header {
       this.scale,
       iconButton("plus", "Zoom in (+)", () => act.zoom(1.4)),
       iconButton("fit", "Fit the photo (F)", act.fit, named("viewer-fit")),
+      iconButton("help", "Keys (?)", act.toggleHelp, { ...named("viewer-help"), class: "button keys" }),
     ]);
     const names = el("div", { class: "names" }, [this.name, this.position]);
     this.element = el("header", { class: "header" }, [
@@ -43,7 +55,7 @@ export class Header {
     ]);
   }
 
-  update({ data, layout, chosen, available }) {
+  update({ data, layout, chosen, available, shown }) {
     this.name.textContent = data.image.name;
     this.name.title = data.image.name;
     this.position.textContent = data.position;
@@ -52,9 +64,9 @@ export class Header {
       button.hidden = !data.has_previous && !data.has_next;
     }
     this.layouts.update(LAYOUTS, layout);
-    const sides = layout === "swipe" ? available.filter((id) => id === "photo" || id === "truth") : available;
-    this.tabs.element.hidden = (layout !== "single" && layout !== "swipe") || sides.length < 2;
-    this.tabs.update(sides.map((id) => ({ value: id, label: PANE_NAMES[id] })), chosen);
+    this.tabs.element.hidden = layout === "swipe" || available.length < (layout === "single" ? 2 : 3);
+    const choices = available.map((id) => paneChoice(id, data.series));
+    this.tabs.update(choices, layout === "single" ? chosen : new Set(shown));
   }
 
   showScale(scale) {
@@ -62,9 +74,85 @@ export class Header {
   }
 }
 
-/** Below the panes: the epoch slider with its marks and this image's score at the epoch. */
+/** One of several predictions is named by its letter; its name says the rest. */
+function paneChoice(id, series) {
+  const run = runOfPane(id);
+  if (run === null || series.length < 2) return { value: id, label: PANE_NAMES[id] };
+  const name = `${paneName(id, series.length)}, ${series[run].title}`;
+  return { value: id, label: letterOf(run), name };
+}
+
+/** The list of keys, over the panes. */
+export class Help {
+  constructor(act) {
+    this.close = iconButton("close", "Close", act.toggleHelp);
+    this.list = el("dl");
+    this.element = el("div", {
+      class: "help", role: "dialog", "aria-label": "Keys", hidden: true, "data-testid": "viewer-help-panel",
+    }, [el("div", { class: "head" }, [el("strong", { text: "Keys" }), this.close]), this.list]);
+  }
+
+  get isOpen() {
+    return !this.element.hidden;
+  }
+
+  toggle(runs) {
+    this.element.hidden = this.isOpen;
+    const rows = SHORTCUTS.filter(([, , isOfSeveral]) => runs > 1 || !isOfSeveral);
+    this.list.replaceChildren(...rows.flatMap(([keys, what]) => {
+      const caps = keys.split(" ").map((key) => el(key === "–" ? "span" : "kbd", { text: key }));
+      return [el("dt", {}, caps), el("dd", { text: what })];
+    }));
+    if (this.isOpen) this.close.focus();
+  }
+}
+
+/** Of several runs: which one is the active one, its score beside its name, and whether all go together. */
+class RunBar {
+  constructor(act) {
+    this.act = act;
+    this.chips = el("div", { class: "chips", role: "group", "aria-label": "Run" });
+    const on = { change: () => act.goTogether(this.all.checked) };
+    const named = { class: "switch", "data-testid": "viewer-all-runs" };
+    this.all = el("input", { type: "checkbox", role: "switch", ...named, on });
+    const all = el("label", { class: "setting", title: "All runs follow the epoch (A)" }, [
+      this.all, el("span", { text: "All runs" }),
+    ]);
+    this.element = el("div", { class: "runs" }, [this.chips, all]);
+  }
+
+  update({ data: { series }, at, active, isTogether }) {
+    this.element.hidden = series.length < 2;
+    if (this.element.hidden) return;
+    const signature = JSON.stringify(series.map(({ title }) => title));
+    if (signature !== this.signature) {
+      this.chips.replaceChildren(...series.map((entry, run) => this.#chip(entry, run)));
+    }
+    this.signature = signature;
+    this.all.checked = isTogether;
+    series.forEach(({ epochs }, run) => {
+      const chip = this.chips.children[run];
+      const { miou, epoch } = epochs[at[run]];
+      chip.setAttribute("aria-pressed", String(run === active));
+      chip.querySelector(".figure").textContent = scoreText(miou);
+      chip.title = `${series[run].title}, epoch ${epoch}, IoU ${scoreText(miou)}`;
+    });
+  }
+
+  #chip({ title }, run) {
+    const on = { click: () => this.act.chooseRun(run) };
+    return el("button", { type: "button", class: "run", "data-testid": `viewer-run-${run}`, on }, [
+      el("span", { class: "letter", text: letterOf(run) }),
+      el("span", { class: "title-of", text: title }),
+      el("span", { class: "figure" }),
+    ]);
+  }
+}
+
+/** Below the panes: the active run's epochs on a slider with marks, and this image's score at the epoch. */
 export class EpochBar {
   constructor(act) {
+    this.runs = new RunBar(act);
     const on = { input: () => act.showIndex(Number(this.slider.value)) };
     const range = { type: "range", min: 0, step: 1, class: "range", "aria-label": "Epoch" };
     this.slider = el("input", { ...range, "data-testid": "viewer-epoch-slider", on });
@@ -86,14 +174,17 @@ export class EpochBar {
     ]);
     this.track = el("div", { class: "track" }, [this.marks, this.slider]);
     const steps = el("div", { class: "steps" }, [this.earlier, this.track, this.later]);
-    this.element = el("div", { class: "epochs" }, [this.jump, steps, this.scores]);
+    this.element = el("div", { class: "epochs" }, [this.runs.element, this.jump, steps, this.scores]);
     this.act = act;
   }
 
-  update({ data: { epochs }, index }) {
+  update(state) {
+    const { data: { series }, at, active } = state;
+    const [{ epochs }, index] = [series[active], at[active]];
     const isAlone = epochs.length < 2;
+    this.runs.update(state);
     for (const part of [this.jump, this.track.parentElement]) part.hidden = isAlone;
-    setAttribute(this.element, "data-alone", isAlone);
+    setAttribute(this.element, "data-alone", isAlone && series.length < 2);
     this.#showMarks(epochs);
     const entry = epochs[index];
     this.slider.max = epochs.length - 1;
@@ -109,7 +200,7 @@ export class EpochBar {
       setAttribute(mark, "aria-current", Number(mark.dataset.index) === index && "true");
     }
     this.#showScores(entry, epochs);
-    this.element.hidden = isAlone && !this.scores.childElementCount;
+    this.element.hidden = isAlone && series.length < 2 && !this.scores.childElementCount;
   }
 
   /** The room of the figures stays when one epoch has none, so that the slider does not jump. */
@@ -157,21 +248,26 @@ export class Footer {
     this.confidence = new PercentSlider("Confidence from", act.setThreshold, "viewer-confidence");
     this.style = new Segments("Style of the regions", act.chooseStyle);
     this.legend = el("dl", { class: "legend", "aria-label": "Errors" });
+    this.heat = heatLegend();
     const settings = el("div", { class: "settings" }, [
       this.style.element, this.opacity.element, this.confidence.element,
     ]);
     this.element = el("footer", { class: "footer" }, [
-      el("div", { class: "line" }, [this.chips, settings]), this.legend,
+      el("div", { class: "line" }, [this.chips, settings]),
+      el("div", { class: "legends" }, [this.legend, this.heat]),
     ]);
   }
 
-  update({ data, hidden, opacity, isOutline, threshold, counts, available }) {
+  update({ data, hidden, opacity, isOutline, threshold, counts, available, painted, active }) {
     this.#showChips(data.classes, hidden);
     this.opacity.update(opacity);
     this.confidence.update(threshold);
-    this.confidence.element.hidden = !data.epochs.some((entry) => entry.confidence_url);
+    this.confidence.element.hidden = !available.includes("confidence");
     this.style.update(STYLES, isOutline ? "outline" : "fill");
-    this.#showLegend(data, counts, available);
+    this.#showLegend(data, { counts, active });
+    setAttribute(this.legend, "hidden", !available.includes("errors"));
+    setAttribute(this.heat, "hidden", !painted.has("confidence"));
+    this.heat.style.setProperty("--left-out", `${Math.round(100 * threshold)}%`);
   }
 
   #showChips(classes, hidden) {
@@ -191,7 +287,7 @@ export class Footer {
     return el("button", { ...attributes, on }, [swatch(color), el("span", { text: name })]);
   }
 
-  #showLegend({ any_damage: anyDamage }, counts, available) {
+  #showLegend({ any_damage: anyDamage, series }, { counts, active }) {
     const kinds = ERROR_KINDS.filter(({ key }) => !(anyDamage && key === "wrong_class"));
     const rows = kinds.map(({ key, name, color }) => {
       const amount = counts ? `${shareText(counts[key], counts.pixels)} · ${countText(counts[key])}` : "–";
@@ -202,9 +298,20 @@ export class Footer {
     const truth = el("div", { class: "kind" }, [
       el("dt", {}, [swatch(ANY_DAMAGE_COLOR), el("span", { text: "Ground truth, any damage" })]),
     ]);
-    this.legend.replaceChildren(...rows, ...(anyDamage ? [truth] : []));
-    setAttribute(this.legend, "hidden", !available.includes("errors"));
+    const of = el("span", { class: "letter", text: letterOf(active), title: series[active].title });
+    this.legend.replaceChildren(...(series.length > 1 ? [of] : []), ...rows, ...(anyDamage ? [truth] : []));
   }
+}
+
+/** The colours of the confidence map; what the threshold leaves out is struck from the bar. */
+function heatLegend() {
+  const words = (text) => el("span", { class: "amount", text });
+  const bar = el("i", { class: "bar", role: "img", "aria-label": "From unsure, bright, to sure, dark" });
+  bar.style.setProperty("--colors", HEAT_COLORS.join(", "));
+  return el("div", { class: "heat", role: "group", "aria-label": "Confidence" }, [
+    el("span", { class: "caption", text: "Confidence" }),
+    words("0\u202f% unsure"), bar, words("100\u202f% sure"),
+  ]);
 }
 
 function swatch(color) {

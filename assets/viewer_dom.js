@@ -47,7 +47,7 @@ export function iconButton(name, label, onClick, attributes = {}) {
   return el("button", { ...options, on: { click: onClick } }, [picture(name)]);
 }
 
-/** A row of buttons of which one is pressed. `choices`: `[{value, label, icon?}]`. */
+/** A row of buttons, one or (a Set) several of them pressed. `choices`: `[{value, label, icon?, name?}]`. */
 export class Segments {
   constructor(label, onChoose) {
     this.element = el("div", { class: "segments", role: "group", "aria-label": label });
@@ -61,16 +61,18 @@ export class Segments {
       this.choices = signature;
       this.element.replaceChildren(...choices.map((choice) => this.#button(choice)));
     }
+    const pressed = chosen instanceof Set ? chosen : new Set([chosen]);
     for (const button of this.element.children) {
-      button.setAttribute("aria-pressed", String(button.dataset.value === chosen));
+      button.setAttribute("aria-pressed", String(pressed.has(button.dataset.value)));
     }
   }
 
-  #button({ value, label, icon: name }) {
+  /** `name` is what a short `label` stands for. */
+  #button({ value, label, icon: shape, name = shape && label }) {
     const attributes = { type: "button", class: "segment", "data-value": value };
-    const named = name ? { "aria-label": label, title: label } : { text: label };
+    const named = { "aria-label": name, title: name, text: shape ? undefined : label };
     const on = { click: () => this.onChoose(value) };
-    return el("button", { ...attributes, ...named, on }, name ? [picture(name)] : []);
+    return el("button", { ...attributes, ...named, on }, shape ? [picture(shape)] : []);
   }
 }
 

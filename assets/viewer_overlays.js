@@ -1,7 +1,16 @@
 /** From label maps to pictures that lie over the photo: recomputed only where an input changed. */
 
-import { classPalette, compare, confidentOnly, errorPalette, fill, outline } from "./pixels.js";
-import { NOT_LOADED, SIZES_DIFFER } from "./viewer_model.js";
+import {
+  classPalette,
+  compare,
+  confidentOnly,
+  errorPalette,
+  fill,
+  heat,
+  heatPalette,
+  outline,
+} from "./pixels.js";
+import { NOT_LOADED, NO_CONFIDENCE, SIZES_DIFFER, predictionPane } from "./viewer_model.js";
 
 /** Under "any damage" the ground truth's classes are not the model's: one colour that no class has. */
 export const ANY_DAMAGE_COLOR = "#FFFFFF";
@@ -10,31 +19,47 @@ export class Overlays {
   #memory = new Map();
 
   /**
-   * Bring all three up to date.
+   * Bring all of them up to date.
    *
-   * `maps` holds `truth`, `prediction`, `confidence` (each a map or null), `look` holds `classes`,
-   * `hidden`, `anyDamage`, `isOutline`, `threshold` (0 to 1) and `thicknessOf(map)`.
-   * Returns `{truth, prediction, errors, counts, notes}`: canvases or null, the error counts or
-   * null, and a sentence per pane whose picture is missing.
+   * `maps` holds `truth` and, per run, `series: [{prediction, confidence, hasConfidence}]` (each map
+   * or null). `look` holds `classes`, `hidden`, `anyDamage`, `isOutline`, `threshold` (0 to 1),
+   * `thicknessOf(map)`, the `active` run and `wanted`, the Set of panes to paint.
+   * Returns `{pictures, counts, notes}`: canvases by pane, the active run's error counts or null, and
+   * a sentence per pane whose picture is missing.
    */
-  update({ truth, prediction, confidence }, look) {
-    const found = prediction && this.#certain(prediction, confidence, look.threshold);
-    const errors = this.#errors(truth, found, look);
-    return {
-      truth: truth && this.#painted("truth", truth, this.#truthPalette(look), look),
-      prediction: found && this.#painted("prediction", found, this.#classPalette(look), look),
-      errors: errors && this.#painted("errors", errors.map, this.#errorPalette(), { isOutline: false }),
-      counts: errors && errors.counts,
-      notes: notesFor(truth, prediction, errors),
+  update({ truth, series }, look) {
+    const found = series.map((maps, run) => maps.prediction && this.#certain(run, maps, look.threshold));
+    const errors = this.#errors(truth, found[look.active], look);
+    const paints = {
+      truth: () => truth && this.#painted("truth", truth, this.#truthPalette(look), look),
+      errors: () => errors && this.#painted("errors", errors.map, this.#errorPalette(), { isOutline: false }),
+      confidence: () => this.#heat(series[look.active], look),
     };
+    found.forEach((map, run) => {
+      const id = predictionPane(run);
+      paints[id] = () => map && this.#painted(id, map, this.#classPalette(look), look);
+    });
+    const painted = Object.keys(paints).filter((id) => look.wanted.has(id)).map((id) => [id, paints[id]()]);
+    const notes = notesFor(truth, series, { errors, active: look.active });
+    return { pictures: Object.fromEntries(painted), counts: errors && errors.counts, notes };
   }
 
-  #certain(prediction, confidence, threshold) {
+  #certain(run, { prediction, confidence }, threshold) {
     if (!confidence || confidence.pixels.length !== prediction.pixels.length) return prediction;
-    return this.#once("certain", [prediction, confidence, threshold], () => ({
+    return this.#once(`certain ${run}`, [prediction, confidence, threshold], () => ({
       ...prediction,
       pixels: confidentOnly(prediction.pixels, confidence.pixels, threshold),
     }));
+  }
+
+  /** What lies under the threshold, or is of a hidden class, stays clear. */
+  #heat({ prediction, confidence }, { threshold, hidden }) {
+    if (!confidence) return null;
+    const palette = this.#once("heat colours", [threshold], () => heatPalette(threshold));
+    const labels = prediction && isSameSize(prediction, confidence) ? prediction.pixels : null;
+    return this.#canvas("confidence", confidence, [palette, labels, hidden], () =>
+      heat(confidence.pixels, palette, { labels, hidden }),
+    );
   }
 
   #errors(truth, found, { anyDamage, hidden }) {
@@ -65,11 +90,16 @@ export class Overlays {
 
   #painted(kind, map, palette, { isOutline, thicknessOf }) {
     const thickness = isOutline ? thicknessOf(map) : 0;
-    return this.#once(`${kind} picture`, [map, palette, thickness], (old) => {
-      const { width, height, pixels } = map;
-      const colors = isOutline ? outline(pixels, palette, width, thickness) : fill(pixels, palette);
+    return this.#canvas(kind, map, [palette, thickness], () =>
+      isOutline ? outline(map.pixels, palette, map.width, thickness) : fill(map.pixels, palette),
+    );
+  }
+
+  #canvas(kind, map, inputs, colorsOf) {
+    return this.#once(`${kind} picture`, [map, ...inputs], (old) => {
+      const { width, height } = map;
       const canvas = old && isSameSize(old, map) ? old : new OffscreenCanvas(width, height);
-      const bytes = new Uint8ClampedArray(colors.buffer);
+      const bytes = new Uint8ClampedArray(colorsOf().buffer);
       canvas.getContext("2d").putImageData(new ImageData(bytes, width, height), 0, 0);
       return canvas;
     });
@@ -85,13 +115,16 @@ export class Overlays {
   }
 }
 
-function notesFor(truth, prediction, errors) {
+function notesFor(truth, series, { errors, active }) {
+  const { prediction, confidence, hasConfidence } = series[active];
   const sizesDiffer = truth && prediction && !isSameSize(truth, prediction);
-  return {
+  const notes = {
     truth: truth ? "" : NOT_LOADED.truth,
-    prediction: prediction ? "" : NOT_LOADED.prediction,
     errors: errors ? "" : sizesDiffer ? SIZES_DIFFER : NOT_LOADED.errors,
+    confidence: confidence ? "" : hasConfidence ? NOT_LOADED.confidence : NO_CONFIDENCE,
   };
+  series.forEach((maps, run) => (notes[predictionPane(run)] = maps.prediction ? "" : NOT_LOADED.prediction));
+  return notes;
 }
 
 function isSameSize(a, b) {

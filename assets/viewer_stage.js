@@ -2,12 +2,15 @@
 
 import { clamp, fit, pan, pinch, scaleLimits, zoomAt, wheelFactor } from "./view.js";
 import { el, setAttribute } from "./viewer_dom.js";
-import { PANE_NAMES } from "./viewer_model.js";
+import { gridOf } from "./viewer_model.js";
 
-/** How much the photo is darkened under the error map, so that its four colours stand out. */
+/** Panes that darken the photo, since their colours are the message, and how much stronger they paint. */
+const DIAGNOSTIC = { errors: 1.6, confidence: 1.3 };
+
+/** How much the photo is darkened under them. */
 const DIMMED = "rgb(12 14 18 / 62%)";
 
-/** Thin or diagnostic paint needs more strength than the chosen opacity to be seen. */
+/** Thin paint needs more strength than the chosen opacity to be seen. */
 const STRONGER = 1.6;
 
 /** From this many device pixels per photo pixel on, pixels are shown as squares. */
@@ -19,10 +22,12 @@ export class Stage {
   #backdrop = { canvas: document.createElement("canvas"), key: [] };
   #size = { width: 0, height: 0 };
 
-  /** `onView` is told each new view, `onEnlarge` the pane whose title was clicked. */
-  constructor({ onView, onEnlarge }) {
-    this.onView = onView;
-    this.onEnlarge = onEnlarge;
+  /**
+   * `onView` is told each new view, `onEnlarge` the pane whose title was clicked, `onPick` the role and
+   * the value of a picker in a title.
+   */
+  constructor({ onView, onEnlarge, onPick }) {
+    Object.assign(this, { onView, onEnlarge, onPick });
     this.panes = [];
     this.scene = null;
     this.view = { scale: 1, x: 0, y: 0 };
@@ -40,30 +45,47 @@ export class Stage {
     cancelAnimationFrame(this.#frame);
   }
 
-  /** Show these panes: `[{id, kinds, title, key}]`; two `kinds` are split by the divider. */
+  /** Show these panes, as `panesOf` gives them. Elements stay while only what they show changes. */
   setPanes(panes, layout) {
-    const signature = JSON.stringify([panes, layout]);
-    if (signature === this.signature) return;
+    const built = panes.map(({ id, title, key, pickers }) => {
+      return [id, key ? title : "", key, pickers.map(({ options }) => options)];
+    });
+    const signature = JSON.stringify([built, layout]);
+    if (signature !== this.signature) this.#rebuild(panes, layout);
     this.signature = signature;
+    panes.forEach(({ layers, title, isActive, pickers }, place) => {
+      const pane = this.panes[place];
+      pane.layers = layers;
+      pane.canvas.setAttribute("aria-label", title);
+      setAttribute(pane.element, "data-active", isActive);
+      pickers.forEach(({ value }, index) => (pane.pickers[index].value = value));
+      if (this.scene) this.#showWords(pane);
+    });
+  }
+
+  #rebuild(panes, layout) {
     this.panes = panes.map((pane) => this.#buildPane(pane));
     this.element.dataset.layout = layout;
     this.element.dataset.count = panes.length;
     this.element.replaceChildren(...this.panes.map(({ element }) => element));
-    const split = this.panes.find(({ kinds }) => kinds.length > 1);
+    const split = this.panes.find(({ layers }) => layers.length > 1);
     split?.element.append(this.divider);
     this.#resized();
   }
 
   /**
-   * What to draw: `{photo, width, height, overlays, notes, caption, opacity, isOutline}`. The view is
-   * kept while the photo's size stays the same; `caption` is what the predictions' titles add.
+   * What to draw: `{photo, width, height, pictures, notes, captions, opacity, isOutline}`. The view is
+   * kept while the photo's size stays the same; `captions` (by pane) are what the titles add.
    */
   setScene(scene) {
     const isOtherSize = scene.width !== this.scene?.width || scene.height !== this.scene?.height;
     this.scene = scene;
     this.element.style.setProperty("--photo-ratio", `${scene.width} / ${scene.height}`);
     for (const pane of this.panes) this.#showWords(pane);
-    if (isOtherSize) this.fit();
+    if (isOtherSize) {
+      this.#resized();
+      this.fit();
+    }
     this.draw();
   }
 
@@ -102,6 +124,7 @@ export class Stage {
   }
 
   #resized() {
+    this.#setGrid();
     const canvas = this.panes[0]?.canvas;
     if (!canvas?.clientWidth) return;
     const before = this.#size;
@@ -112,6 +135,17 @@ export class Stage {
     this.#setView(clamp(pan(this.view, dx, dy), this.scene, this.#size));
   }
 
+  /** The room there is shows only once the height that the last grid needed is taken back. */
+  #setGrid() {
+    const { style } = this.element;
+    style.removeProperty("--grid-height");
+    const { clientWidth: width, clientHeight: height } = this.element;
+    if (!this.scene || !width || !height) return;
+    const grid = gridOf(this.panes.length, this.scene, { width, height });
+    style.setProperty("--columns", grid.columns);
+    style.setProperty("--grid-height", `${Math.ceil(grid.height)}px`);
+  }
+
   #paint() {
     if (this.scene && this.#size.width) {
       for (const pane of this.panes) this.#paintPane(pane);
@@ -119,7 +153,7 @@ export class Stage {
     for (const done of this.afterPaint.splice(0)) done();
   }
 
-  #paintPane({ canvas, kinds, element }) {
+  #paintPane({ canvas, layers, element }) {
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth * ratio, canvas.clientHeight * ratio].map(Math.round);
     if (!width || !height) return;
@@ -129,8 +163,8 @@ export class Stage {
     context.clearRect(0, 0, width, height);
     context.drawImage(this.#photoAt(width, height, ratio), 0, 0);
     const split = Math.round(this.swipeAt * width);
-    const sides = kinds.length > 1 ? [[0, split], [split, width - split]] : [[0, width]];
-    kinds.forEach((kind, side) => this.#paintOver(context, kind, [...sides[side], height], ratio));
+    const sides = layers.length > 1 ? [[0, split], [split, width - split]] : [[0, width]];
+    layers.forEach((id, side) => this.#paintOver(context, id, [...sides[side], height], ratio));
     element.dataset.scale = this.view.scale.toFixed(4);
     this.divider.style.left = `${this.swipeAt * 100}%`;
   }
@@ -152,23 +186,24 @@ export class Stage {
     return canvas;
   }
 
-  #paintOver(context, kind, [left, width, height], ratio) {
-    const { overlays, opacity, isOutline, width: imageWidth, height: imageHeight } = this.scene;
-    const overlay = overlays[kind];
+  #paintOver(context, id, [left, width, height], ratio) {
+    const { pictures, opacity, isOutline, width: imageWidth, height: imageHeight } = this.scene;
+    const picture = pictures[id];
+    const strength = DIAGNOSTIC[id] ?? (isOutline ? STRONGER : 1);
     context.save();
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.beginPath();
     context.rect(left, 0, width, height);
     context.clip();
     this.#toImageSpace(context, ratio);
-    if (kind === "errors") {
+    if (id in DIAGNOSTIC) {
       context.fillStyle = DIMMED;
       context.fillRect(0, 0, imageWidth, imageHeight);
     }
-    if (overlay) {
+    if (picture) {
       context.imageSmoothingEnabled = false;
-      context.globalAlpha = Math.min(1, isOutline || kind === "errors" ? opacity * STRONGER : opacity);
-      context.drawImage(overlay, 0, 0, imageWidth, imageHeight);
+      context.globalAlpha = Math.min(1, opacity * strength);
+      context.drawImage(picture, 0, 0, imageWidth, imageHeight);
     }
     context.restore();
   }
@@ -178,28 +213,36 @@ export class Stage {
     context.setTransform(scale * ratio, 0, 0, scale * ratio, x * ratio, y * ratio);
   }
 
-  #buildPane({ id, kinds, title, key }) {
-    const canvas = el("canvas", { class: "picture", role: "img", "aria-label": title });
-    const about = el("span", { class: "about" });
-    const name = el(
-      "button",
-      { class: "title", type: "button", title: "Enlarge or go back" },
-      [...(key ? [el("kbd", { text: key })] : []), el("span", { text: title }), about],
-    );
+  #buildPane({ id, layers, title, key, pickers: wanted }) {
+    const canvas = el("canvas", { class: "picture", role: "img" });
+    const pickers = wanted.map((picker) => this.#buildPicker(picker));
+    const abouts = layers.map(() => el("span", { class: "about" }));
+    const plates = layers.length > 1
+      ? pickers.map((picker, side) => el("div", { class: "plate" }, [picker, abouts[side]]))
+      : [el("div", { class: "plate" }, [this.#buildTitle(id, { title, key, about: abouts[0] }), ...pickers])];
     const note = el("p", { class: "note", role: "status", hidden: true });
-    name.addEventListener("click", () => this.onEnlarge(id));
-    const element = el("figure", { class: "pane", "data-testid": `pane-${id}` }, [canvas, name, note]);
+    const element = el("figure", { class: "pane", "data-testid": `pane-${id}` }, [canvas, ...plates, note]);
     this.#listen(canvas);
-    const pane = { id, kinds, element, canvas, note, about };
-    if (this.scene) this.#showWords(pane);
-    return pane;
+    return { layers, element, canvas, note, abouts, pickers };
   }
 
-  #showWords({ kinds, note, about }) {
-    const isOfEpoch = kinds.includes("prediction") || kinds.includes("errors");
-    about.textContent = isOfEpoch ? this.scene.caption : "";
-    const text = kinds.map((kind) => this.scene.notes[kind]).find(Boolean) ?? "";
-    note.textContent = text;
+  #buildTitle(id, { title, key, about }) {
+    return el("button", {
+      class: "title", type: "button", title: "Enlarge or go back", on: { click: () => this.onEnlarge(id) },
+    }, [el("kbd", { text: key }), el("span", { text: title }), about]);
+  }
+
+  #buildPicker({ role, label, options }) {
+    const choices = options.map(({ value, label: text }) => el("option", { value, text }));
+    const on = { change: (event) => this.onPick(role, event.target.value) };
+    const named = { class: "picker", "aria-label": label, "data-testid": `viewer-pick-${role}` };
+    return el("select", { ...named, on }, choices);
+  }
+
+  #showWords({ layers, note, abouts }) {
+    layers.forEach((id, side) => (abouts[side].textContent = this.scene.captions[id] ?? ""));
+    const text = layers.map((id) => this.scene.notes[id]).find(Boolean) ?? "";
+    if (note.textContent !== text) note.textContent = text;
     setAttribute(note, "hidden", !text);
   }
 
@@ -263,15 +306,6 @@ export class Stage {
     });
     return divider;
   }
-}
-
-/** The panes of a layout, from what there is to show. */
-export function panesOf(layout, available, chosen) {
-  const pane = (id) => ({ id, kinds: [id], title: PANE_NAMES[id], key: String(available.indexOf(id) + 1) });
-  if (layout === "single") return [pane(chosen)];
-  if (layout !== "swipe") return available.map(pane);
-  const title = `${PANE_NAMES[chosen]} | ${PANE_NAMES.prediction}`;
-  return [{ id: "swipe", kinds: [chosen, "prediction"], title }];
 }
 
 function pointIn(canvas, event) {

@@ -18,8 +18,10 @@ from core.domain.errors import AppError, FormatError, pick
 from core.domain.runs import Job, Run
 from core.domain.training import TrainingConfig
 from core.services import (
+    card_writing,
     checkpoints,
     evaluation,
+    model_card,
     prediction,
     predictors,
     projects,
@@ -231,6 +233,26 @@ def promote(
 
 
 @app.command()
+def card(
+    run: Annotated[str, typer.Argument(help="A run's id, or champion with --project.")],
+    epoch: Annotated[str, typer.Option(help="best, last or a number; the champion has its own.")] = "best",
+    project: Annotated[str | None, typer.Option("--project", help="Whose champion.")] = None,
+    html: Annotated[bool, typer.Option("--html/--md", help="One HTML file, or Markdown.")] = True,
+    out: Annotated[Path | None, typer.Option(help="The file to write; else it is printed.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the model card of a checkpoint: its data, settings, figures and known failures."""
+    store = open_home()
+    wanted, number = _champion(store, project) if run == "champion" else _checkpoint(store, run, epoch)
+    found = model_card.build(store, wanted, number)
+    text = card_writing.html(found) if html else card_writing.markdown(found)
+    if out is not None:
+        card_writing.write(out, text)
+    value = {"run": wanted.id, "epoch": number, **({"file": str(out)} if out else {"card": text})}
+    _answer(as_json, value, [f"Written to {out}." if out else text])
+
+
+@app.command()
 def predict(
     photos: Annotated[list[Path], typer.Argument(help="Photos.")],
     project: ProjectOption,
@@ -328,6 +350,20 @@ def _queued(
     for warning in warnings:
         _say(warning)
     return training.start_run(store, target.id, config, priority=priority), warnings
+
+
+def _champion(store: Store, project: str | None) -> tuple[Run, int]:
+    if project is None:
+        raise FormatError("Name the project whose champion is meant: --project NAME.")
+    chosen = evaluation.champion(store, projects.by_name(store, project).id)
+    if chosen is None:
+        raise AppError(f"“{project}” has no champion yet: promote one.")
+    return training.get_run(store, chosen.run_id), chosen.epoch
+
+
+def _checkpoint(store: Store, run_id: str, epoch: str) -> tuple[Run, int]:
+    run = training.get_run(store, run_id)
+    return run, evaluation.resolve_epoch(store, run, epoch).epoch
 
 
 def _start_config(store: Store, text: str) -> TrainingConfig:

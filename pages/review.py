@@ -4,15 +4,24 @@ import streamlit as st
 
 from core.domain.runs import Run
 from core.services import evaluation, projects, training
-from core.services.evaluation import ImageScore
 from core.services.home import open_home
+from pages.components.analysis import draw_analysis
 from pages.components.any_photo import any_photo_view
+from pages.components.chart_views import EPOCH
 from pages.components.promotion import draw_promotion
-from pages.components.results import viewer_classes, viewer_epochs, viewer_image
+from pages.components.results import (
+    choose_rivals,
+    score_table,
+    viewer_classes,
+    viewer_image,
+    viewer_series,
+)
 from pages.components.shell import current_project, empty_state, part, rerun_part
 from pages.components.viewer import viewer
 
-IMAGE, EPOCH, ROWS = "review_image", "review_epoch", "review_rows"
+IMAGE = "review_image"
+VIEW, GO_TO = "review_view", "review_go_to"  # the widget's key, and what it is to be set to next
+VALIDATION, ERRORS, ANY_PHOTO = "Validation photos", "Kinds of errors", "Any labelled photo"
 
 store = open_home()
 project = current_project()
@@ -34,42 +43,11 @@ def choose_run() -> Run:
     }
     if st.query_params.get("run") in runs:
         st.session_state.setdefault("review_run", st.query_params["run"])
+        asked = st.query_params.get("epoch", "")
+        if asked.isdecimal():
+            st.session_state.setdefault(EPOCH, {}).setdefault(st.query_params["run"], int(asked))
     chosen = st.selectbox("Run", list(runs), format_func=titles.__getitem__, key="review_run")
     return runs[chosen]
-
-
-def score_table(scores: list[ImageScore], image_id: str) -> str:
-    """Draw the table of photos, worst first; give the id of the chosen one."""
-    rows = [
-        {
-            "Photo": score.name.rsplit("/", 1)[-1],
-            "IoU": score.iou,
-            "Missed": score.missed_share * 100,
-            "False": score.false_share * 100,
-        }
-        for score in scores
-    ]
-    event = st.dataframe(
-        rows,
-        hide_index=True,
-        width="stretch",
-        height=min(640, 35 * (len(rows) + 1) + 3),
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"scores_{run.id}",
-        column_config={
-            "IoU": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f", width="small"),
-            "Missed": st.column_config.NumberColumn(
-                format="%.1f %%", help="Damage not found, share of photo"
-            ),
-            "False": st.column_config.NumberColumn(format="%.1f %%", help="Called damage, is none"),
-        },
-    )
-    chosen = (run.id, tuple(event.selection.rows))
-    if st.session_state.get(ROWS) == chosen:
-        return image_id
-    st.session_state[ROWS] = chosen  # an emptied choice too, so that the same row can be chosen again
-    return scores[chosen[1][0]].image_id if chosen[1] else image_id
 
 
 @part
@@ -79,26 +57,30 @@ def validation_view() -> None:
     best = evaluation.best_epoch(done)
     numbers = [epoch.epoch for epoch in done]
     epoch = st.session_state.get(EPOCH, {}).get(run.id, best.epoch if best else numbers[-1])
-    scores = evaluation.image_scores(store, run, epoch if epoch in numbers else numbers[-1])
+    epoch = epoch if epoch in numbers else numbers[-1]
+    scores = evaluation.image_scores(store, run, epoch)
     ids = [score.image_id for score in scores]
     if not ids:
         empty_state("No validation photo", "This run has no stored predictions.")
         return
     image_id = st.session_state.get(IMAGE)
     image_id = image_id if image_id in ids else ids[0]
-    stage, table = st.columns([9, 4], gap="medium")
+    stage, table = st.columns([2, 1], gap="medium")
     with table:
         promotion = st.container(border=True)
         st.caption(f"{len(ids)} validation photos, worst first at epoch {epoch}")
-        image_id = score_table(scores, image_id)
+        image_id = score_table(run.id, scores, image_id)
     with stage:
         version = training.data_version(store, run)
+        series = viewer_series(store, [run, *rivals], image_id)
+        if missing := [r.name for r in rivals if r.id not in {shown.id for shown in series}]:
+            st.caption(f"Did not validate on this photo: {', '.join(missing)}")
         image = evaluation.image(store, image_id)
         event = viewer(
             key=f"viewer_{run.id}",
             image=viewer_image(store, image),
             truth_url=evaluation.truth_link(store, run, image),
-            epochs=viewer_epochs(store, run, evaluation.epoch_pictures(store, run, image_id)),
+            series=series,
             epoch=epoch,
             classes=viewer_classes(version.categories),
             position=f"{ids.index(image_id) + 1} / {len(ids)}",
@@ -117,15 +99,34 @@ def validation_view() -> None:
         rerun_part()
 
 
+@part
+def errors_view() -> None:
+    """What kinds of errors an epoch makes; a photo chosen there is shown with the others."""
+    done = evaluation.epochs(store, run.id)
+    best = evaluation.best_epoch(done)
+    numbers = [epoch.epoch for epoch in done]
+    shown = st.session_state.get(EPOCH, {}).get(run.id, best.epoch if best else numbers[-1])
+    epoch = st.selectbox("Epoch", numbers, numbers.index(shown) if shown in numbers else len(numbers) - 1)
+    if chosen := draw_analysis(store, run, epoch):
+        st.session_state[IMAGE], st.session_state[GO_TO] = chosen, VALIDATION
+        st.session_state.setdefault(EPOCH, {})[run.id] = epoch
+        st.rerun()
+
+
 with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
     st.title("Review", anchor=False)
     run = choose_run()
     is_own = run.project_id == project.id
-    views = ["Validation photos", "Any labelled photo"] if is_own else ["Any labelled photo"]
-    view = st.segmented_control(
-        "Show", views, default=views[0], label_visibility="collapsed", key=f"view_{is_own}"
-    )
-if (view or views[0]) == "Validation photos":
+    views = [VALIDATION, ERRORS, ANY_PHOTO] if is_own else [ANY_PHOTO]
+    key = f"{VIEW}_{is_own}"
+    if GO_TO in st.session_state:
+        st.session_state[key] = st.session_state.pop(GO_TO)
+    st.session_state.setdefault(key, views[0])
+    view = st.segmented_control("Show", views, label_visibility="collapsed", key=key) or views[0]
+    rivals = choose_rivals(store, run) if view == VALIDATION else []
+if view == VALIDATION:
     validation_view()
+elif view == ERRORS:
+    errors_view()
 else:
     any_photo_view(store, project, run)

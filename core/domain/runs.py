@@ -1,11 +1,17 @@
 """Runs, epochs, jobs and their states. Who may change a state: core.storage.lifecycle."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from core.domain.errors import AppError
 from core.domain.training import TrainingConfig
+
+MAX_TAGS = 20
+MAX_TAG_LENGTH = 40
+MAX_NOTE_LENGTH = 10_000
 
 
 class WorkState(StrEnum):
@@ -63,6 +69,32 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     heartbeat_at: datetime | None
+    tags: tuple[str, ...] = ()  # as ``tidy_tags`` gives them
+    note: str = ""
+    is_archived: bool = False  # out of sight in the table of runs, and nothing else
+
+
+def tidy_tags(typed: Iterable[str]) -> tuple[str, ...]:
+    """Give tags as they are kept: one per comma, white space as single blanks, none twice.
+
+    Of tags that differ in letter case alone the first one stays.
+
+    Raises:
+        AppError: a tag is too long, or there are too many.
+    """
+    parts = (" ".join(part.split()) for text in typed for part in text.replace("\0", "").split(","))
+    tags: dict[str, str] = {}
+    for part in filter(None, parts):
+        tags.setdefault(part.casefold(), part)
+    long = next((tag for tag in tags.values() if len(tag) > MAX_TAG_LENGTH), None)
+    if long:
+        raise AppError(
+            f"A tag has at most {MAX_TAG_LENGTH} characters; “{long[:20]}…” has {len(long)}. "
+            "Longer words go into the note."
+        )
+    if len(tags) > MAX_TAGS:
+        raise AppError(f"A run has at most {MAX_TAGS} tags, and these are {len(tags)}. Take some away.")
+    return tuple(tags.values())
 
 
 @dataclass(frozen=True)

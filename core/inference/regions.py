@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.imaging.objects import LEAST_SHARE
+
 # Cheng et al. 2020 (arXiv 1911.10194): how centres are read off the heat map.
 CENTRE_THRESHOLD = 0.1
 SUPPRESSION_SIDE_PX = 7
 MAX_CENTRES = 200
 
 MAX_REGIONS = 65_535  # what uint16 can number
-LEAST_SHARE = 1e-4  # of the image: 26 pixels of 512 x 512; specks below are no regions
 _CHUNK_DISTANCES = 1 << 18  # 1 MB of float32: stays in the processor's cache
 _STRIP_PIXELS = 1 << 20
 

@@ -31,7 +31,24 @@ def predict_map(
     if logits.ndim != 3 or not 1 <= logits.shape[0] <= 256 or min(size_hw) < 1:
         raise ValueError(f"cannot upsample logits {logits.shape} to {size_hw}")
     logits = np.ascontiguousarray(logits, np.float32)
+    if display_size_hw(size_hw) == size_hw:
+        return _both(logits, size_hw)
     return _label_map(logits, size_hw), _confidence(logits, display_size_hw(size_hw))
+
+
+def _both(
+    logits: NDArray[np.float32], size_hw: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Give what the two below give, from logits upsampled once."""
+    label_map, confidence = np.zeros(size_hw, np.uint8), np.empty(size_hw, np.uint8)
+    for rows, upsampled in _strips(logits, size_hw):
+        planes = [upsampled(channel) for channel in range(len(logits))]
+        winner, best = label_map[rows], planes[0].copy()
+        for channel, plane in enumerate(planes[1:], start=1):
+            np.copyto(winner, channel, where=plane > best)
+            np.maximum(plane, best, out=best)
+        confidence[rows] = _winners_share(planes, best)
+    return label_map, confidence
 
 
 def _label_map(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -48,11 +65,22 @@ def _label_map(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray
 def _confidence(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     confidence = np.empty(size_hw, np.uint8)
     for rows, upsampled in _strips(logits, size_hw):
-        planes = np.stack([upsampled(channel) for channel in range(len(logits))])
-        planes -= planes.max(axis=0)
-        np.exp(planes, out=planes)
-        confidence[rows] = np.rint(255 / planes.sum(axis=0))
+        planes = [upsampled(channel) for channel in range(len(logits))]
+        best = planes[0].copy()
+        for plane in planes[1:]:
+            np.maximum(plane, best, out=best)
+        confidence[rows] = _winners_share(planes, best)
     return confidence
+
+
+def _winners_share(planes: list[NDArray[np.float32]], best: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the softmax probability of the greatest logit times 255, rounded; the planes are used up."""
+    total = np.zeros_like(best)
+    for plane in planes:
+        np.subtract(plane, best, out=plane)
+        np.exp(plane, out=plane)
+        total += plane
+    return np.rint(255 / total)
 
 
 class _Strip:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from core.domain.errors import AppError, NotFound
 from core.domain.images import Image
 from core.domain.labels import IGNORED, Category
-from core.domain.runs import Champion, Epoch, Job, Run, WorkState
+from core.domain.runs import MAX_NOTE_LENGTH, Champion, Epoch, Job, Run, WorkState
 from core.domain.scores import Scores, score
 from core.domain.training import DataVersion
 from core.imaging.overlay import at_display_size, encode_grey_png
 from core.inference import predict as inference
 from core.services import checkpoints, pictures, predictors
 from core.services.home import Store
+from core.storage import champions as chosen_before
 from core.storage import images, jobs, lifecycle, projects, runs, versions
 from core.storage.sweep import sweep
 
@@ -221,23 +222,45 @@ def job(store: Store, job_id: str) -> Job:
     return jobs.get(store, job_id)
 
 
-def promote(store: Store, run: Run, epoch: int, *, author: str = "", note: str = "") -> Champion:
+def promote(
+    store: Store,
+    run: Run,
+    epoch: int,
+    *,
+    author: str = "",
+    note: str = "",
+    replacing: Champion | Literal["any"] | None = "any",
+) -> Champion:
     """Make a checkpoint its project's champion, and have it exported.
 
+    Args:
+        replacing: the champion that was seen when this was decided, None where there was none; "any" asks
+            for no such check.
+
     Raises:
+        AppError: the note is too long.
+        Conflict: somebody made another one champion since; nothing was changed.
         NotFound: the run has no such epoch, or its checkpoint was not kept.
     """
+    note = note.replace("\0", "").strip()
+    if len(note) > MAX_NOTE_LENGTH:
+        raise AppError(f"A note has at most {MAX_NOTE_LENGTH:,} characters; this one has {len(note):,}.")
     checkpoints.require_kept(store, run, epoch)
-    chosen = Champion(run.project_id, run.id, epoch, note.strip(), author, datetime.now(UTC))
-    runs.set_champion(store, chosen)
+    chosen = Champion(run.project_id, run.id, epoch, note, author[:80], datetime.now(UTC))
+    chosen_before.set_champion(store, chosen, replacing=replacing)
     if not predictors.is_ready(store, run.id, epoch):
         prepare(store, run, epoch)
     return chosen
 
 
+def champions(store: Store, project_id: str) -> list[Champion]:
+    """List the checkpoints that a project ever chose, newest first: the first one is its champion."""
+    return chosen_before.champions(store, project_id)
+
+
 def champion(store: Store, project_id: str) -> Champion | None:
     """Give the project's chosen checkpoint, None where none was chosen yet."""
-    return runs.champion(store, project_id)
+    return chosen_before.champion(store, project_id)
 
 
 def checkpoint_to_show(store: Store, project_id: str) -> tuple[Run, int]:
@@ -246,7 +269,7 @@ def checkpoint_to_show(store: Store, project_id: str) -> tuple[Run, int]:
     Raises:
         NotFound: no run of the project has a complete epoch.
     """
-    chosen = runs.champion(store, project_id)
+    chosen = chosen_before.champion(store, project_id)
     if chosen:
         return runs.get(store, chosen.run_id), chosen.epoch
     for run in runs.list_of(store, project_id):

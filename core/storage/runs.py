@@ -1,5 +1,7 @@
-"""Runs, their epochs and figures, and the champion. States are changed in lifecycle alone."""
+"""Runs, their epochs and figures. States are changed in lifecycle alone."""
 
+import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +11,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from core.domain.errors import NotFound
-from core.domain.runs import Champion, Epoch, Run, WorkState
+from core.domain.runs import Epoch, Run, WorkState
 from core.domain.training import TrainingConfig, config_from_json
 from core.imaging.confusion import pack_confusion, unpack_confusion
 from core.storage import lifecycle, tables
@@ -51,7 +53,7 @@ def create(
     source, _, epoch = config.start_from.partition("/")
     with store.write() as connection:
         if source:
-            _require_checkpoint(connection, source, int(epoch))
+            require_checkpoint(connection, source, int(epoch))
         connection.execute(
             sa.insert(tables.run).values(
                 id=run_id,
@@ -234,7 +236,7 @@ def _pinned(connection: sa.Connection, run_id: str) -> set[int]:
     return pinned
 
 
-def _require_checkpoint(connection: sa.Connection, run_id: str, epoch: int) -> None:
+def require_checkpoint(connection: sa.Connection, run_id: str, epoch: int) -> None:
     """Hold a checkpoint against being given up until the transaction ends, by which it is pinned."""
     table = tables.epoch
     query = sa.select(table.c.checkpoint).where(table.c.run_id == run_id, table.c.epoch == epoch)
@@ -299,28 +301,6 @@ def _note_export(store: Store, run_id: str, epoch: int, **values: str | None) ->
         )
 
 
-def set_champion(store: Store, champion: Champion) -> None:
-    """Make a checkpoint its project's champion; the ones before stay as history.
-
-    Raises:
-        NotFound: the checkpoint was not kept.
-    """
-    with store.write() as connection:
-        _require_checkpoint(connection, champion.run_id, champion.epoch)
-        connection.execute(sa.insert(tables.champion).values(id=new_id(), **asdict(champion)))
-
-
-def champion(store: Store, project_id: str) -> Champion | None:
-    """Give the project's chosen checkpoint, None where none was chosen yet."""
-    table = tables.champion
-    query = sa.select(table).where(table.c.project_id == project_id).order_by(table.c.id.desc()).limit(1)
-    with store.read() as connection:
-        row = connection.execute(query).first()
-    if row is None:
-        return None
-    return Champion(row.project_id, row.run_id, row.epoch, row.note, row.author, row.created_at)
-
-
 def _insert_records(
     connection: sa.Connection, run_id: str, epoch: int, split: str, records: Sequence[ImageRecord]
 ) -> None:
@@ -362,4 +342,106 @@ def _run(row: Any) -> Run:
         started_at=row.started_at,
         ended_at=row.ended_at,
         heartbeat_at=row.heartbeat_at,
+        tags=tuple(row.tags),
+        note=row.note,
+        is_archived=row.is_archived,
     )
+
+
+def best_and_last(store: Store, project_id: str, metric: str) -> dict[str, tuple[Epoch | None, Epoch]]:
+    """Map a project's runs that have an epoch to their best and their last one.
+
+    The best has the highest ``metric``, the earliest of equals; None where no epoch has that figure.
+    The database reads the one figure of all epochs and gives the figures of these two alone.
+    """
+    table = tables.epoch
+    of_project = sa.select(tables.run.c.id).where(tables.run.c.project_id == project_id)
+    value = table.c.metrics[metric].as_float().label("value")
+    measured = (
+        sa.select(table.c.run_id, table.c.epoch, value).where(table.c.run_id.in_(of_project)).subquery()
+    )
+    run, epoch = measured.c.run_id, measured.c.epoch
+    by_value = (measured.c.value.desc().nulls_last(), epoch)
+    place = sa.func.row_number().over(partition_by=run, order_by=by_value).label("place")
+    last = sa.func.max(epoch).over(partition_by=run).label("last")
+    ranked = sa.select(measured, place, last).subquery()
+    is_wanted = sa.or_(ranked.c.place == 1, ranked.c.epoch == ranked.c.last)
+    both = sa.and_(table.c.run_id == ranked.c.run_id, table.c.epoch == ranked.c.epoch)
+    query = (
+        sa.select(table, ranked.c.value, ranked.c.place, ranked.c.last).join(ranked, both).where(is_wanted)
+    )
+    best: dict[str, Epoch] = {}
+    newest: dict[str, Epoch] = {}
+    with store.read() as connection:
+        for row in connection.execute(query):
+            files = (row.checkpoint, row.created_at, row.checkpoint_bytes)
+            found = Epoch(row.run_id, row.epoch, row.attempt, row.metrics, row.durations, *files)
+            if row.place == 1 and row.value is not None:
+                best[row.run_id] = found
+            if row.epoch == row.last:
+                newest[row.run_id] = found
+    return {run_id: (best.get(run_id), found) for run_id, found in newest.items()}
+
+
+def data_hashes(store: Store, project_id: str) -> dict[str, str]:
+    """Map the data versions that a project's runs were trained on to their hashes, by id, oldest first."""
+    table = tables.data_version
+    is_used = sa.exists().where(tables.run.c.data_version_id == table.c.id)
+    query = sa.select(table.c.id, table.c.hash).where(table.c.project_id == project_id, is_used)
+    with store.read() as connection:
+        return {row.id: row.hash for row in connection.execute(query.order_by(table.c.id))}
+
+
+def matrices(
+    store: Store, run_id: str, split: str = "valid", *, epochs: Sequence[int] | None = None
+) -> dict[int, dict[str, NDArray[np.int64]]]:
+    """Give the confusion matrices of a run's epochs on a split, by epoch and image, both in order.
+
+    Args:
+        epochs: of these only; without it, of all that have any.
+
+    Returns:
+        int64 (C, C) each, rows truth, columns prediction.
+    """
+    table = tables.confusion
+    query = sa.select(table.c.epoch, table.c.image_id, table.c.matrix).where(
+        table.c.run_id == run_id, table.c.split == split
+    )
+    if epochs is not None:
+        query = query.where(table.c.epoch.in_(epochs))
+    found: dict[int, dict[str, NDArray[np.int64]]] = {}
+    with store.read() as connection:
+        for row in connection.execute(query.order_by(table.c.epoch, table.c.image_id)):
+            found.setdefault(row.epoch, {})[row.image_id] = unpack_confusion(row.matrix)
+    return found
+
+
+def epochs_of(store: Store, run_ids: Sequence[str]) -> dict[str, list[Epoch]]:
+    """Map runs to their complete epochs, first to last, in one query; runs without any are left out."""
+    table = tables.epoch
+    # As text: JSON is then decoded once per run, not once per cell, which would take most of the time.
+    as_text = [sa.cast(column, sa.Text) for column in (table.c.metrics, table.c.durations)]
+    query = sa.select(
+        table.c.run_id,
+        *as_text,
+        table.c.epoch,
+        table.c.attempt,
+        table.c.checkpoint,
+        table.c.created_at,
+        table.c.checkpoint_bytes,
+    ).where(table.c.run_id.in_(run_ids))
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.c.run_id, table.c.epoch)).all()
+    found: dict[str, list[Epoch]] = {}
+    for run_id, of_run in itertools.groupby(rows, key=lambda row: row[0]):
+        _, metrics, durations, *others = zip(*of_run, strict=True)
+        decoded = zip(_decoded(metrics), _decoded(durations), *others, strict=True)
+        found[run_id] = [
+            Epoch(run_id, epoch, attempt, figures, seconds, checkpoint, created_at, checkpoint_bytes)
+            for figures, seconds, epoch, attempt, checkpoint, created_at, checkpoint_bytes in decoded
+        ]
+    return found
+
+
+def _decoded(texts: Sequence[str]) -> list[dict[str, Any]]:
+    return json.loads(f"[{','.join(texts)}]")

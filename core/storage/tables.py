@@ -152,6 +152,10 @@ run = sa.Table(
     sa.Column("config", sa.JSON, nullable=False),
     sa.Column("device", sa.String(80), nullable=False),
     sa.Column("epochs_done", sa.Integer, nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("note_author", sa.String(80), nullable=False, server_default=""),  # who wrote it last
+    sa.Column("is_archived", sa.Boolean, nullable=False, server_default=sa.false()),
     *_work_columns(),
 )
 

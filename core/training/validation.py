@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,6 +60,9 @@ def validate(
     batches in turns, so that each photo has the neighbours, and so the bits, that it has in one
     process; a turn of all is one call of ``on_batch``, and each yields the photos it measured.
 
+    While the network computes a batch, a second thread reads the next one's photos and a third compares
+    the one before, whose photos are then yielded: figures come one batch later than ``on_batch``.
+
     Args:
         cache: the same items' pixels at the network's size, to save decoding them; it holds
             exactly what is decoded without it.
@@ -70,22 +74,52 @@ def validate(
     pace = Pace()
     starts = range(0, len(items), network.batch_size)
     turns = range(0, len(starts), team.size)
-    for number, turn in enumerate(turns, start=1):
-        for start in starts[turn : turn + team.size][team.rank : team.rank + 1]:
-            yield from _measure_batch(network, items, read_item, cache, start)
-        pace.images = min(len(items), number * team.size * network.batch_size)
-        on_batch(Progress("validate", epoch, number, len(turns), pace.images_per_second))
+    with ThreadPoolExecutor(2) as pool:
+
+        def read(turn: int) -> Future[_Inputs] | None:
+            """Begin to read this process's batch of a turn."""
+            for start in starts[turn : turn + team.size][team.rank : team.rank + 1]:
+                return pool.submit(_read_batch, network, items, read_item, cache, start)
+            return None
+
+        waiting: list[Future[ImageResult]] = []
+        coming = read(0)
+        for number, turn in enumerate(turns, start=1):
+            inputs, coming = coming.result() if coming else None, read(turn + team.size)
+            begun = _begin(network, inputs, pool) if inputs else []
+            for result in waiting:
+                yield result.result()
+            waiting = begun
+            pace.images = min(len(items), number * team.size * network.batch_size)
+            on_batch(Progress("validate", epoch, number, len(turns), pace.images_per_second))
+        for result in waiting:
+            yield result.result()
 
 
-def _measure_batch(
+@dataclass(frozen=True)
+class _Inputs:
+    """A batch's photos: their ids, their truths (H, W) at their own sizes, and what the network sees."""
+
+    image_ids: list[str]
+    truths: list[NDArray[np.uint8]]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+
+def _read_batch(
     network: Network, items: Sequence[VersionItem], read_item: ReadItem, cache: Cache | None, start: int
-) -> Iterator[ImageResult]:
+) -> _Inputs:
     photos = [read_item(item) for item in items[start : start + network.batch_size]]
     truths = [truth_of(photo, _class_index(network)) for photo in photos]
     images, labels = _at_network_size(network, photos, truths, cache, start)
-    logits, loss = _forward(network, images, labels)
-    for photo, truth, logit in zip(photos, truths, logits, strict=True):
-        yield _image_result(photo.image_id, truth, logit, loss)
+    return _Inputs([photo.image_id for photo in photos], truths, images, labels)
+
+
+def _begin(network: Network, inputs: _Inputs, pool: Executor) -> list[Future[ImageResult]]:
+    """Compute a batch's logits, and begin to compare each photo's with its truth."""
+    logits, loss = _forward(network, inputs.images, inputs.labels)
+    parts = zip(inputs.image_ids, inputs.truths, logits, strict=True)
+    return [pool.submit(_image_result, image_id, truth, logit, loss) for image_id, truth, logit in parts]
 
 
 def _at_network_size(

@@ -12,7 +12,12 @@ TITLES = {
     "import": "Import",
     "sample": "Drawing the sample project",
     "evaluate": "Evaluation",
+    "analyse": "Analysis of errors",
+    "evaluate_every": "Testing every epoch",
     "export": "Preparing a model for predictions",
+    "predict": "Prediction",
+    "calibrate": "Measuring what a training costs",
+    "find_rate": "Search for a learning rate",
 }
 
 
@@ -58,7 +63,7 @@ def job_title(kind: str) -> str:
 def _draw_report(job: evaluation.Job, session_key: str) -> None:
     if job.state is not WorkState.SUCCEEDED:
         st.error(job.error or f"This was {job.state.value}.", icon=":material/error:")
-    elif job.result and "images" in job.result:
+    elif job.result and "annotations" in job.result:
         _draw_import(job.result)
     if st.button("Close", key=f"close_{session_key}", icon=":material/close:"):
         del st.session_state[session_key]

@@ -1,4 +1,4 @@
-"""The results viewer: photo, ground truth, prediction and errors of one image over all epochs.
+"""The results viewer: photo, ground truth, predictions, errors and confidence of one image over all epochs.
 
 Stepping through the epochs, zooming and every other control happen in the browser (assets/viewer.js);
 the script runs again only when the epoch has stood still for a moment or the user wants another image.
@@ -13,6 +13,8 @@ import streamlit as st
 from pages.components.assets import assets_hash, component
 
 Direction = Literal["next", "previous"]
+
+MAX_SERIES = 4  # so that each pane has a number key and room
 
 _mount = component("maskwright_viewer", "viewer.js")
 
@@ -60,8 +62,17 @@ class ViewerEpoch:
 
 
 @dataclass(frozen=True)
+class ViewerSeries:
+    """One run's epochs of the image, at least one, in rising order; ``id`` tells the runs apart."""
+
+    id: str
+    title: str
+    epochs: Sequence[ViewerEpoch]
+
+
+@dataclass(frozen=True)
 class ViewerEvent:
-    """The epoch on the screen, and where the user wants to go in this run of the script, if anywhere."""
+    """The main run's epoch on the screen, and where the user wants to go now, if anywhere."""
 
     epoch: int
     navigate: Direction | None = None
@@ -82,7 +93,8 @@ def viewer(
     key: str,
     image: ViewerImage,
     truth_url: str | None,
-    epochs: Sequence[ViewerEpoch],
+    epochs: Sequence[ViewerEpoch] = (),
+    series: Sequence[ViewerSeries] = (),
     epoch: int,
     classes: Sequence[ViewerClass],
     any_damage: bool = False,
@@ -91,15 +103,17 @@ def viewer(
     has_next: bool = False,
     height: int = 620,
 ) -> ViewerEvent:
-    """Show one image with the predictions of one or more epochs.
+    """Show one image with the predictions of one or more epochs, of one run or of several.
 
     Args:
         key: names the viewer; with the same key, zoom and settings stay from image to image.
         image: the photo.
         truth_url: grey PNG of class indices (255: not counted) in the predictions' size; None shows
-            photo and prediction only.
-        epochs: at least one, in rising order; a single one has no slider.
-        epoch: the one to show. The user's own steps stand until this argument changes.
+            photo, prediction and confidence only.
+        epochs: of a single run: at least one, in rising order; a single one has no slider.
+        series: instead of `epochs`: up to four runs to compare, all with `classes`. The first is the
+            main one; the others follow its epoch unless the user lets them stand.
+        epoch: the main run's one to show. The user's own steps stand until this argument changes.
         classes: names and colours of the prediction's indices.
         any_damage: count every class of truth and prediction as the same one, for a truth whose
             classes are not the model's.
@@ -109,21 +123,23 @@ def viewer(
         height: of all panes together, in CSS pixels; narrow screens follow the photo instead.
 
     Raises:
-        ValueError: `epoch` is not among `epochs`.
+        ValueError: not exactly one of `epochs` and `series` is given, two runs have the same id, one
+            has no epoch, there are too many, or `epoch` is not among those of the main run.
     """
-    if epoch not in [entry.epoch for entry in epochs]:
-        raise ValueError(f"epoch {epoch} is not among the epochs given")
-    memory = _settle(key, epoch, epochs)
+    if bool(epochs) == bool(series):
+        raise ValueError("give either epochs or series")
+    shown = list(series) or [ViewerSeries("", "", epochs)]
+    _check(shown, epoch)
+    memory = _settle(key, epoch, shown[0].epochs)
     data = {
         "assets_hash": assets_hash(),
         "image": asdict(image),
         "truth_url": truth_url,
-        "epochs": [asdict(entry) for entry in epochs],
+        "series": [asdict(entry) for entry in shown],
         "epoch": memory.shown,
         "rev": memory.rev,
         "classes": [asdict(entry) for entry in classes],
         "any_damage": any_damage,
-        "panes": ["photo", "truth", "prediction", "errors"] if truth_url else ["photo", "prediction"],
         "position": position,
         "has_previous": has_previous,
         "has_next": has_next,
@@ -131,6 +147,17 @@ def viewer(
     }
     result = _mount(key=key, data=data, on_epoch_change=_nothing, on_navigate_change=_nothing)
     return ViewerEvent(epoch=memory.shown, navigate=_direction(result.navigate))
+
+
+def _check(series: Sequence[ViewerSeries], epoch: int) -> None:
+    if len(series) > MAX_SERIES:
+        raise ValueError(f"at most {MAX_SERIES} runs can be compared, got {len(series)}")
+    if len({entry.id for entry in series}) < len(series):
+        raise ValueError("two series have the same id")
+    if not all(entry.epochs for entry in series):
+        raise ValueError("a series has no epoch")
+    if epoch not in [entry.epoch for entry in series[0].epochs]:
+        raise ValueError(f"epoch {epoch} is not among the epochs given")
 
 
 def _settle(key: str, asked: int, epochs: Sequence[ViewerEpoch]) -> _Memory:

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   FALSE_NEGATIVE,
   FALSE_POSITIVE,
+  HEAT_COLORS,
   RIGHT,
   WRONG_CLASS,
   classPalette,
@@ -11,6 +12,8 @@ import {
   confidentOnly,
   errorPalette,
   fill,
+  heat,
+  heatPalette,
   indicesFromRgba,
   outline,
   rgba,
@@ -135,4 +138,34 @@ test("an outline of a hidden class is not drawn", () => {
   const pixels = outline(Uint8Array.of(1, 1, 1, 1), classPalette(CLASSES, new Set([1])), 2);
 
   assert.deepEqual([...pixels], [0, 0, 0, 0]);
+});
+
+test("confidence runs evenly through its colours, from unsure to sure", () => {
+  const palette = heatPalette();
+
+  assert.equal(palette[0], rgba(HEAT_COLORS[0]));
+  assert.equal(palette[255], rgba(HEAT_COLORS.at(-1)));
+  const lightness = [...palette].map((color) => {
+    const [red, green, blue] = [color & 255, (color >> 8) & 255, (color >> 16) & 255];
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  });
+  // Single steps are smaller than what rounding to whole bytes may add.
+  assert.ok(lightness.slice(4).every((value, index) => value < lightness[index]));
+});
+
+test("confidence under the threshold has no colour, the threshold itself has", () => {
+  const palette = heatPalette(128 / 255);
+
+  assert.equal(palette[127], 0);
+  assert.equal(palette[128], heatPalette()[128]);
+});
+
+test("the confidence of a hidden class is not drawn, that of background is", () => {
+  const palette = heatPalette();
+  const confidence = Uint8Array.of(255, 255, 255);
+
+  const pixels = heat(confidence, palette, { labels: Uint8Array.of(0, 1, 2), hidden: new Set([2]) });
+
+  assert.deepEqual([...pixels], [palette[255], palette[255], 0]);
+  assert.deepEqual([...heat(confidence, palette, { hidden: new Set([2]) })], Array(3).fill(palette[255]));
 });

@@ -8,12 +8,16 @@ BENCHMARKS = {
     "start": "tests.bench.start",
     "import": "tests.bench.photo_import",
     "pages": "tests.bench.page_time",
+    "curves": "tests.bench.curves",
     "polygon": "tests.bench.polygon",
     "epoch-step": "tests.bench.epoch_step",
     "train": "tests.bench.train_share",
+    "evaluate": "tests.bench.evaluate_share",
     "dispatch": "tests.bench.dispatch",
     "predict": "tests.bench.predict_time",
     "memory": "tests.bench.memory",
+    "intervals": "tests.bench.intervals",
+    "analysis": "tests.bench.analysis",
 }
 
 

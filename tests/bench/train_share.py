@@ -59,7 +59,7 @@ def measure(*, is_quick: bool) -> list[Figure]:
 
 def _figure(setting: Setting, *, is_quick: bool) -> Figure:
     with fresh_home():
-        learner = _learner(setting)
+        learner = prepared_learner(setting)
         turns = Turns([_bare_step(learner), _network_step(learner)])
         epochs = setting.quick_epochs if is_quick else setting.epochs
         for epoch in range(1, epochs + 1):
@@ -111,7 +111,8 @@ class _TrainingIsOver(Exception):
     pass
 
 
-def _learner(setting: Setting) -> Learner:
+def prepared_learner(setting: Setting) -> Learner:
+    """Make photos and build what trains on them; in the home of now."""
     config = replace(
         PRESETS["fast"].config,
         size=setting.size,

@@ -1,11 +1,13 @@
 """An app with nothing but the viewer: shows the files of the folder VIEWER_DATA, counts its own runs.
 
 The query parameter ``case`` picks a variation: ``broken`` (the last epoch's file is missing),
-``no_truth``, ``any_damage``, ``alone`` (one epoch).
+``no_truth``, ``any_damage``, ``alone`` (one epoch), ``runs`` (a second run with the later epochs' maps,
+six epochs only), ``four`` (two more).
 """
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -14,9 +16,11 @@ from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pages.components.viewer import ViewerClass, ViewerEpoch, ViewerImage, viewer
+from pages.components.viewer import ViewerClass, ViewerEpoch, ViewerImage, ViewerSeries, viewer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+TITLES = ["U-Net, ResNet-34", "SegFormer B2, Lovász, 1024 px", "Quick try", "Without augmentation"]
+LAST = len(TITLES) - 1
 DATA = Path(os.environ["VIEWER_DATA"])
 
 
@@ -36,11 +40,16 @@ def show() -> None:
     ]
     if case == "broken":
         epochs.append(ViewerEpoch(epoch=epochs[-1].epoch + 1, url="data/missing.png"))
+    if case == "alone":
+        epochs = epochs[:1]
+    count = {"runs": 2, "four": 4}.get(case, 1)
+    series = [ViewerSeries(f"run-{n}", TITLES[n], epochs_of_run(epochs, n)) for n in range(count)]
     event = viewer(
         key="viewer",
         image=ViewerImage(**image, url=f"{prefix}.jpg"),
         truth_url=None if case == "no_truth" else f"{prefix}-truth.png",
-        epochs=epochs[:1] if case == "alone" else epochs,
+        epochs=epochs if count == 1 else [],
+        series=series if count > 1 else [],
         epoch=state.asked,
         classes=[ViewerClass(**entry) for entry in scene["classes"]],
         any_damage=case == "any_damage",
@@ -55,6 +64,23 @@ def show() -> None:
         state.asked = 2
         st.rerun()
     st.text(f"runs={state.runs} epoch={event.epoch} image={state.image}")
+
+
+def epochs_of_run(epochs: list[ViewerEpoch], run: int) -> list[ViewerEpoch]:
+    """Give the first run all epochs; each further one half of them, with the maps of later epochs."""
+    if run == 0:
+        return epochs
+    half = len(epochs) // 2
+    return [
+        replace(
+            later,
+            epoch=entry.epoch,
+            confidence_url=later.confidence_url if run < LAST else None,
+            is_best=entry.epoch == run + 2,
+            is_champion=False,
+        )
+        for entry, later in zip(epochs[:half], epochs[half:], strict=True)
+    ]
 
 
 def review() -> None:

@@ -23,7 +23,10 @@ from tests.pages.trained import finish_run
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["Project", "Images", "Label", "Train", "Curves", "Review", "Predict", "Workers"]
+PAGES = [
+    *("Project", "Images", "Label", "Train", "Runs", "Curves", "Review", "Test", "Champion", "Benchmarks"),
+    *("Predict", "Workers"),
+]
 EPOCHS = 20
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute, expect
 
+from pages.components.viewer import ViewerEpoch, ViewerImage, ViewerSeries
+from pages.components.viewer import viewer as viewer_component
 from tests.browser import patience
 from tests.browser.patience import eventually, messages_to_script, wait_until_at_rest, wait_until_idle
 from tests.browser.served import served
@@ -195,7 +197,8 @@ def test_class_indices_are_read_exactly(page: Page, url: str, scene: Path) -> No
     assert read == every_index.ravel().tolist()
 
 
-def test_a_step_changes_the_picture_without_a_run_of_the_script(page: Page, url: str) -> None:
+@pytest.mark.parametrize("case", ["", "runs"])
+def test_a_step_changes_the_picture_without_a_run_of_the_script(page: Page, url: str, case: str) -> None:
     held_back: list[str | bytes] = []
     is_cut = False
 
@@ -204,7 +207,7 @@ def test_a_step_changes_the_picture_without_a_run_of_the_script(page: Page, url:
         socket.on_message(lambda message: held_back.append(message) if is_cut else server.send(message))
 
     page.route_web_socket(re.compile("/_stcore/stream"), connect)
-    viewer = opened(page, url)
+    viewer = opened(page, f"{url}/?case={case}")
     runs = script(page)["runs"]
     before = colors(page, "errors")
     is_cut = True
@@ -395,10 +398,170 @@ def test_it_works_on_another_page_than_the_first(page: Page, url: str) -> None:
     expect_counts(viewer, numpy_counts(TRUTH, PREDICTIONS[1]))
 
 
-def test_on_a_phone_nothing_sticks_out_and_targets_are_large(browser: Browser, url: str) -> None:
+def test_errors_and_their_counts_are_the_chosen_runs(page: Page, url: str) -> None:
+    viewer = opened(page, f"{url}/?case=runs")
+    expect_counts(viewer, numpy_counts(TRUTH, PREDICTIONS[1]))
+    of_a = colors(page, "errors")
+
+    page.get_by_label("Errors of run").select_option("1")
+
+    expect_counts(viewer, numpy_counts(TRUTH, PREDICTIONS[7]))
+    assert colors(page, "errors") != of_a
+    expect(page.get_by_label("Confidence of run")).to_have_value("1")
+    expect(page.get_by_test_id("viewer-run-1")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_label("Epoch 2, best")).to_have_count(0)  # a mark of A
+    expect(page.get_by_label("Epoch 3, best")).to_be_visible()
+
+
+def test_all_runs_follow_the_epoch_each_as_far_as_it_goes(page: Page, url: str) -> None:
+    viewer = opened(page, f"{url}/?case=four")
+
+    set_range(page.get_by_test_id("viewer-epoch-slider"), 3)
+    expect(viewer).to_have_attribute("data-epochs-shown", "4 4 4 4")
+    viewer.press("End")
+    expect(viewer).to_have_attribute("data-epochs-shown", "12 6 6 6")
+
+    expect(page.get_by_test_id("pane-prediction-1")).to_contain_text("epoch 6")
+    page.get_by_text(re.compile(r"epoch=12 ")).wait_for()
+
+
+def test_with_all_runs_off_only_the_active_run_moves(page: Page, url: str) -> None:
+    sent = messages_to_script(page)
+    viewer = opened(page, f"{url}/?case=runs")
+    before = len(sent)
+
+    page.get_by_label("All runs").uncheck()
+    page.get_by_test_id("viewer-run-1").click()
+    viewer.press("ArrowRight")
+    expect(viewer).to_have_attribute("data-epochs-shown", "1 2")
+    page.wait_for_timeout(600)  # Python is told of the main run only, after 400 ms
+
+    assert len(sent) == before
+    viewer.press("n")
+    viewer.press("End")
+    expect(viewer).to_have_attribute("data-epochs-shown", "12 2")
+    viewer.press("a")
+    expect(viewer).to_have_attribute("data-epochs-shown", "12 6")
+
+
+def test_the_divider_stands_between_any_two_pictures(page: Page, url: str) -> None:
+    viewer = opened(page, f"{url}/?case=runs")
+    set_range(page.get_by_test_id("viewer-opacity"), 100)
+    alone: dict[str, dict[str, int]] = {}
+    for key, pane in (("2", "truth"), ("4", "prediction-1")):
+        viewer.press(key)
+        alone[pane] = colors(page, pane)
+    viewer.press("s")
+    expect(page.get_by_label("Left of the divider")).to_have_value("prediction")
+    expect(page.get_by_label("Right of the divider")).to_have_value("prediction-1")
+    divider = page.get_by_test_id("viewer-divider")
+
+    for _ in range(25):
+        divider.press("ArrowLeft")
+    assert colors(page, "swipe") == alone["prediction-1"]
+    page.get_by_label("Left of the divider").select_option("prediction-1")  # A goes to the right
+    page.get_by_label("Right of the divider").select_option("truth")
+
+    assert colors(page, "swipe") == alone["truth"]
+    for _ in range(50):
+        divider.press("ArrowRight")
+    assert colors(page, "swipe") == alone["prediction-1"]
+
+
+def test_the_confidence_map_has_the_palettes_colours_down_to_the_threshold(page: Page, url: str) -> None:
+    viewer = opened(page, url)
+    expect(page.get_by_test_id("pane-confidence")).to_have_count(0)
+    viewer.press("5")
+    set_range(page.get_by_test_id("viewer-opacity"), 100)
+    anchors = np.array([(253, 231, 37), (94, 201, 98), (33, 145, 140), (59, 82, 139), (68, 1, 84)])
+    scale = np.arange(256) / 255 * 4
+    # Half up as in JavaScript; numpy rounds to even.
+    palette = np.stack([np.floor(np.interp(scale, range(5), c) + 0.5) for c in anchors.T], 1).astype(int)
+    wanted = [",".join(map(str, color)) for color in palette]
+
+    found = colors(page, "confidence")
+    set_range(page.get_by_test_id("viewer-confidence"), 40)
+    left = colors(page, "confidence")
+
+    assert set(wanted) <= set(found)
+    assert sum(found[color] for color in set(wanted)) > 0.95 * sum(found.values()) - found.get("0,0,0", 0)
+    assert not set(wanted[:102]) & set(left)
+    assert set(wanted[102:]) <= set(left)
+
+
+def test_panes_can_be_left_out_and_brought_back(page: Page, url: str) -> None:
+    opened(page, f"{url}/?case=runs")
+    toggle = page.get_by_role("group", name="Panes").get_by_role("button", name="Ground truth")
+
+    toggle.click()
+    expect(page.get_by_test_id("pane-truth")).to_have_count(0)
+    expect(page.locator("[data-testid^=pane-]")).to_have_count(5)
+    toggle.click()
+
+    expect(page.get_by_test_id("pane-truth")).to_be_visible()
+
+
+def test_eight_panes_are_alike_and_in_two_rows(page: Page, url: str) -> None:
+    opened(page, f"{url}/?case=four")
+
+    boxes: list[dict[str, float]] = page.locator("[data-testid^=pane-]").evaluate_all(
+        "all => all.map(p => p.getBoundingClientRect().toJSON())"
+    )
+
+    assert len(boxes) == 8
+    assert len({round(box["y"]) for box in boxes}) == 2
+    assert max(box["width"] for box in boxes) - min(box["width"] for box in boxes) < 1
+    assert max(box["height"] for box in boxes) - min(box["height"] for box in boxes) < 1
+
+
+def test_a_run_without_confidence_says_so(page: Page, url: str) -> None:
+    opened(page, f"{url}/?case=four")
+
+    page.get_by_test_id("viewer-run-3").click()
+
+    note = page.get_by_test_id("pane-confidence").get_by_role("status")
+    expect(note).to_have_text("This epoch has no confidence map.")
+
+
+def test_the_question_mark_lists_the_keys(page: Page, url: str) -> None:
+    viewer = opened(page, f"{url}/?case=runs")
+    keys = page.get_by_role("dialog", name="Keys")
+
+    viewer.press("?")
+    expect(keys).to_contain_text("All runs follow the epoch")
+    viewer.press("Escape")
+
+    expect(keys).to_be_hidden()
+    expect(viewer).to_be_focused()
+
+
+def test_series_that_cannot_be_shown_are_refused() -> None:
+    epochs = [ViewerEpoch(1, "a.png")]
+    run = ViewerSeries("r", "Run", epochs)
+    shown = ViewerImage("p", "p.jpg", "p.jpg", 4, 3)
+
+    def show(**chosen: Any) -> None:
+        viewer_component(key="k", image=shown, truth_url=None, epoch=1, classes=[], **chosen)
+
+    with pytest.raises(ValueError, match="either"):
+        show()
+    with pytest.raises(ValueError, match="either"):
+        show(epochs=epochs, series=[run])
+    with pytest.raises(ValueError, match="same id"):
+        show(series=[run, run])
+    with pytest.raises(ValueError, match="no epoch"):
+        show(series=[run, ViewerSeries("s", "Other", [])])
+    with pytest.raises(ValueError, match="at most 4"):
+        show(series=[ViewerSeries(str(n), "Run", epochs) for n in range(5)])
+    with pytest.raises(ValueError, match="epoch 1 is not"):
+        show(series=[ViewerSeries("r", "Run", [ViewerEpoch(2, "a.png")])])
+
+
+@pytest.mark.parametrize("case", ["", "four"])
+def test_on_a_phone_nothing_sticks_out_and_targets_are_large(browser: Browser, url: str, case: str) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, device_scale_factor=2)
     page.set_default_timeout(patience.MILLISECONDS)
-    viewer = opened(page, url)
+    viewer = opened(page, f"{url}/?case={case}")
 
     sizes: list[dict[str, Any]] = viewer.locator("button:visible").evaluate_all(
         "all => all.map(b => ({name: b.className, height: b.getBoundingClientRect().height}))"

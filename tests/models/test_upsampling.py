@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from core.models import upsampling
 from core.models.upsampling import predict_map
 
 
@@ -77,3 +78,16 @@ def test_what_is_no_logits_is_refused() -> None:
 def _smooth_logits(*, classes: int, side: int) -> NDArray[np.float32]:
     noise = np.random.default_rng(0).normal(size=(classes, side, side)).astype(np.float32)
     return np.stack([10 * cv2.GaussianBlur(plane, (0, 0), side / 16) for plane in noise])
+
+
+def test_label_map_and_confidence_together_are_those_of_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = _smooth_logits(classes=6, side=64)
+    together = predict_map(logits, (480, 640))
+
+    monkeypatch.setattr(upsampling, "display_size_hw", lambda size_hw: (size_hw[0], size_hw[1] + 1))
+    label_map, _ = predict_map(logits, (480, 640))
+    monkeypatch.setattr(upsampling, "display_size_hw", lambda size_hw: (480, 640))
+    _, confidence = predict_map(logits, (960, 1280))
+
+    assert np.array_equal(together[0], label_map)
+    assert np.array_equal(together[1], confidence)

@@ -15,7 +15,10 @@ from tests.builders import add_image, project_with, square
 from tests.pages.said import texts
 from tests.pages.trained import finish_run
 
-PAGES = ("home", "images", "label", "train", "curves", "review", "predict", "workers")
+PAGES = (
+    *("home", "images", "label", "train", "runs", "curves", "review", "testing", "champion", "benchmarks"),
+    *("predict", "workers"),
+)
 
 OpenPage = Callable[[str], AppTest]
 
@@ -40,8 +43,12 @@ def test_every_page_opens_on_an_empty_project_and_says_what_comes_next(
         "images": "No photos yet",
         "label": "No photos yet",
         "train": "Not enough labels yet",
+        "runs": "No runs yet",
         "curves": "No epoch yet",
         "review": "No epoch to look at yet",
+        "testing": "No epoch to test yet",
+        "champion": "No champion yet",
+        "benchmarks": "No benchmark yet",
         "predict": "No model yet",
         "workers": "No worker is running",
     }

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from core.domain.runs import Process, WorkState
-from core.storage import jobs, lifecycle, projects, reservations, runs, tables, versions
+from core.storage import champions, jobs, lifecycle, projects, reservations, runs, tables, versions
 from core.storage.lifecycle import JOBS, RUNS, Claim
 from core.storage.settings import Settings
 from core.storage.store import MIGRATIONS, Store, open_store
@@ -138,7 +138,7 @@ def test_the_program_goes_on_with_what_it_finds(upgraded: Store) -> None:
         (1, "1.pt", None),
         (2, "2.pt", None),
     ]
-    champion = runs.champion(upgraded, "p")
+    champion = champions.champion(upgraded, "p")
     assert champion is not None and champion.epoch == 2
     assert {run.id: run.config.epochs for run in runs.list_of(upgraded)} == {"done": 2, "busy": 9, "next": 12}
     left = [*reservations.left_behind(upgraded, RUNS, "garage")]
@@ -157,7 +157,7 @@ def test_foreign_keys_still_hold(upgraded: Store) -> None:
         connection.execute(sa.delete(tables.run).where(tables.run.c.id == "done"))
 
     assert runs.epochs(upgraded, "done") == []
-    assert runs.champion(upgraded, "p") is None
+    assert champions.champion(upgraded, "p") is None
     with upgraded.write() as connection, pytest.raises(sa.exc.IntegrityError):
         connection.execute(sa.delete(tables.data_version))
 

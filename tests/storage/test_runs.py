@@ -10,7 +10,7 @@ from core.domain.errors import Fenced, NotFound
 from core.domain.images import Project
 from core.domain.runs import Champion, Epoch, Run, WorkState
 from core.domain.training import TrainingConfig
-from core.storage import lifecycle, processes, projects, reservations, runs, tables, versions
+from core.storage import champions, lifecycle, processes, projects, reservations, runs, tables, versions
 from core.storage.lifecycle import RUNS, Claim, Room
 from core.storage.runs import ImageRecord
 from core.storage.store import Store
@@ -159,7 +159,7 @@ def test_what_others_point_at_is_pinned(store: Store, project: Project, claim: C
         config = TrainingConfig(start_from=f"{run.id}/{epoch}")
         runs.create(store, project.id, run.data_version_id, config, "from it")
     for epoch in (2, 3):
-        runs.set_champion(store, Champion(project.id, run.id, epoch, "", "Ana", tables.now()))
+        champions.set_champion(store, Champion(project.id, run.id, epoch, "", "Ana", tables.now()))
 
     assert runs.pinned_epochs(store, run.id) == {1, 2, 3, 4}
     assert list(runs.give_up_checkpoints(store, run.id, range(1, 7))) == [5, 6]
@@ -173,12 +173,12 @@ def test_what_was_given_up_can_be_neither_champion_nor_start(
     runs.give_up_checkpoints(store, run.id, [1], claim=claim)
 
     with pytest.raises(NotFound, match="The checkpoint of epoch 1 was not kept"):
-        runs.set_champion(store, Champion(project.id, run.id, 1, "", "Ana", tables.now()))
+        champions.set_champion(store, Champion(project.id, run.id, 1, "", "Ana", tables.now()))
     with pytest.raises(NotFound, match="The checkpoint of epoch 1 was not kept"):
         config = TrainingConfig(start_from=f"{run.id}/1")
         runs.create(store, project.id, run.data_version_id, config, "from it")
 
-    assert runs.champion(store, project.id) is None
+    assert champions.champion(store, project.id) is None
     assert runs.list_of(store) == [runs.get(store, run.id)]
 
 
@@ -285,9 +285,9 @@ def test_the_newest_champion_counts(store: Store, project: Project, run: Run, cl
     add_epochs(store, claim, 4)
     first = Champion(project.id, run.id, 1, "", "Ana", tables.now())
     second = replace(first, epoch=4, note="better on scratches")
-    assert runs.champion(store, project.id) is None
+    assert champions.champion(store, project.id) is None
 
-    runs.set_champion(store, first)
-    runs.set_champion(store, second)
+    champions.set_champion(store, first)
+    champions.set_champion(store, second)
 
-    assert runs.champion(store, project.id) == second
+    assert champions.champion(store, project.id) == second

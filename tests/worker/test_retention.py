@@ -13,7 +13,7 @@ import torch
 from sqlalchemy import event
 
 from core.domain.runs import Champion, Run, WorkState
-from core.storage import lifecycle, processes, reservations, runs, tables
+from core.storage import champions, lifecycle, processes, reservations, runs, tables
 from core.storage.blobs import Blobs
 from core.storage.lifecycle import RUNS
 from core.storage.store import Store
@@ -161,7 +161,7 @@ def test_a_death_after_the_last_epochs_row_keeps_no_more_than_is_promised(
 def choose(store: Store, run: Run, epoch: int) -> None:
     """Make an epoch its project's champion as soon as its row is there."""
     wait_until(lambda: runs.get(store, run.id).epochs_done >= epoch)
-    runs.set_champion(store, Champion(run.project_id, run.id, epoch, "looks best", "Ada", tables.now()))
+    champions.set_champion(store, Champion(run.project_id, run.id, epoch, "looks best", "Ada", tables.now()))
 
 
 def test_a_champion_chosen_in_mid_run_is_kept(store: Store, queue_run: QueueRun, moments: Moments) -> None:

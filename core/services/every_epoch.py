@@ -1,0 +1,167 @@
+"""Every kept checkpoint of a run on photos that it was not chosen by: curves of a test, and its warnings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.domain.errors import NotFound
+from core.domain.labels import Category, Split
+from core.domain.runs import Job, Run
+from core.domain.scores import Scores, score
+from core.domain.splitting import count_near_duplicates, leak_warnings
+from core.services import checkpoints, evaluation
+from core.services.home import Store
+from core.storage import images, jobs, runs, versions
+
+SAMPLED = 20  # validation photos whose pictures say how large those of others become
+
+
+@dataclass(frozen=True)
+class MeasuredEpoch:
+    """One checkpoint on a split. ``valid``: its foreground mIoU on the validation photos.
+
+    ``scores`` are of the added-up confusion matrices of all ``images``, background first.
+    """
+
+    epoch: int
+    images: int
+    scores: Scores
+    valid: float | None
+    is_best_on_valid: bool
+
+
+@dataclass(frozen=True)
+class Need:
+    """What measuring takes: the epochs that are left to do, the photos, and the bytes of their pictures.
+
+    ``bytes`` is guessed by the pictures of the run's validation photos, None where it has none.
+    """
+
+    epochs: tuple[int, ...]
+    images: int
+    bytes: int | None
+
+
+def need(store: Store, run: Run, split: Split = "test") -> Need:
+    """Say what measuring every kept checkpoint of a run on a split takes, those measured left out."""
+    items = versions.get(store, run.data_version_id).split(split)
+    done = {found.epoch for found in measured(store, run, split) if found.images >= len(items)}
+    left = tuple(e.epoch for e in checkpoints.kept_epochs(store, run.id) if e.epoch not in done)
+    each = _picture_bytes(store, run)
+    return Need(left, len(items), None if each is None else round(each * len(items) * len(left)))
+
+
+def measure(store: Store, run: Run, split: Split = "test") -> Job:
+    """Queue the measuring of every kept checkpoint of a run on a split; the same one is not queued twice.
+
+    Raises:
+        NotFound: the split is empty, or no checkpoint was kept.
+    """
+    if not versions.get(store, run.data_version_id).split(split):
+        raise NotFound(f"The run “{run.name}” has no labelled photo in {split}.")
+    kept = [epoch.epoch for epoch in checkpoints.kept_epochs(store, run.id)]
+    if not kept:
+        raise NotFound(f"The run “{run.name}” has kept no checkpoint.")
+    payload = {"run_id": run.id, "epochs": kept, "split": split}
+    return jobs.create(store, "evaluate_every", payload, run.project_id)
+
+
+def under_way(store: Store, run: Run, split: Split = "test") -> Job | None:
+    """Give the newest job that measures a run's checkpoints on a split, None where there never was one."""
+    for job in jobs.list_of(store, run.project_id):
+        about = (job.payload.get("run_id"), job.payload.get("split"))
+        if job.kind == "evaluate_every" and about == (run.id, split):
+            return job
+    return None
+
+
+def measured(
+    store: Store, run: Run, split: Split = "test", *, epochs: Sequence[int] | None = None
+) -> list[MeasuredEpoch]:
+    """List the checkpoints of a run that were measured on a split, first to last.
+
+    Args:
+        epochs: of these only; without it, of all.
+    """
+    done = evaluation.epochs(store, run.id)
+    best = evaluation.best_epoch(done)
+    found: list[MeasuredEpoch] = []
+    for number, matrices in sorted(runs.matrices(store, run.id, split, epochs=epochs).items()):
+        epoch = next((e for e in done if e.epoch == number), None)
+        if epoch is None or not matrices:
+            continue
+        scores = score(np.sum(list(matrices.values()), axis=0))
+        is_best = best is not None and best.epoch == number
+        found.append(
+            MeasuredEpoch(number, len(matrices), scores, epoch.metrics.get(evaluation.METRIC), is_best)
+        )
+    return found
+
+
+def class_rows(found: MeasuredEpoch, categories: Sequence[Category]) -> list[dict[str, object]]:
+    """Give the figures of each class: name, IoU, Dice, precision, recall; None where one is not defined."""
+    scores = found.scores
+    return [
+        {
+            "name": category.name,
+            **{
+                key: None if np.isnan(values[index]) else values[index]
+                for key, values in {
+                    "iou": scores.iou,
+                    "dice": scores.dice,
+                    "precision": scores.precision,
+                    "recall": scores.recall,
+                }.items()
+            },
+        }
+        for index, category in enumerate(categories, start=1)
+    ]
+
+
+def warnings(run: Run, found: Sequence[MeasuredEpoch]) -> list[str]:
+    """Say what the figures of a test are not good for.
+
+    The best of several epochs on the very photos that it was chosen by is a figure too good: selection
+    bias. Its size is the difference to the epoch that the validation photos choose.
+    """
+    chosen = next((epoch for epoch in found if epoch.is_best_on_valid), None)
+    if chosen is None or len(found) < 2:
+        return []
+    top = max(found, key=lambda e: (np.nan_to_num(e.scores.miou_foreground, nan=-1.0), -e.epoch))
+    if top.epoch == chosen.epoch:
+        return []
+    gap = top.scores.miou_foreground - chosen.scores.miou_foreground
+    return [
+        f"Epoch {top.epoch} of {run.name} is the best here by {gap:.3f}, but choosing it for that makes its "
+        f"figure too good. Epoch {chosen.epoch} is the one that the validation photos choose: report its "
+        f"{chosen.scores.miou_foreground:.3f}."
+    ]
+
+
+def leaks(store: Store, run: Run) -> list[str]:
+    """Say where the photos that a run's figures are of are not apart: from train, and from each other.
+
+    Photos deleted since are left out. Near-duplicates are told by their perceptual hashes.
+    """
+    phashes = {i.id: i.phash for i in images.list_page(store, run.project_id, images.ImageFilter())}
+    version = versions.get(store, run.data_version_id)
+    items = [item for item in version.items if item.image_id in phashes]
+    found = leak_warnings(items, phashes)
+    chosen, tested = ([phashes[i.image_id] for i in items if i.split == split] for split in ("valid", "test"))
+    if alike := count_near_duplicates(tested, chosen):
+        found.append(
+            f"Photos in test that look almost like one in valid: {alike} of {len(tested)}. An epoch that is "
+            "chosen on valid is chosen for them too."
+        )
+    return found
+
+
+def _picture_bytes(store: Store, run: Run) -> float | None:
+    """Give the mean bytes of the two pictures that are kept of one photo."""
+    done = evaluation.epochs(store, run.id)
+    records = runs.records(store, run.id, done[-1].epoch)[:SAMPLED] if done else []
+    sizes = [
+        sum(store.blobs.size(key) for key in (record.prediction, record.confidence)) for record in records
+    ]
+    return sum(sizes) / len(sizes) if sizes else None

@@ -1,0 +1,143 @@
+"""The Review page says what an epoch's figures are worth, and which epochs are as good as the best one."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.domain.images import Project
+from core.domain.intervals import Ties, bootstrap, count
+from core.domain.training import VersionItem
+from core.storage.store import Store
+from pages.components.promotion import ties_in_words
+from tests.builders import add_image, project_with, square
+from tests.pages.said import texts
+from tests.pages.trained import finish_run
+from tests.services.test_intervals import Matrices, found_share, measured_run, spread
+
+OpenPage = Callable[[str], AppTest]
+MEANS = (0.2, 0.61, 0.4, 0.6, 0.61, 0.62)
+
+
+@pytest.fixture
+def project(store: Store) -> Project:
+    return project_with(store, "dent", "scratch")
+
+
+def photos(store: Store, project: Project, groups: Sequence[str | None]) -> list[VersionItem]:
+    """Add a validation photo for each group key."""
+    added = [add_image(store, project, seed, square(1), split="valid") for seed in range(len(groups))]
+    return [
+        VersionItem(image.id, image.sha256, image.rev, "valid", group)
+        for image, group in zip(added, groups, strict=True)
+    ]
+
+
+def epochs(count: int) -> dict[int, Matrices]:
+    """Make epochs of which 2, 4, 5 and 6, the best, are alike."""
+    return {
+        number: found_share(spread(mean, count, seed=number), classes=3)
+        for number, mean in enumerate(MEANS, start=1)
+    }
+
+
+def test_the_figures_come_with_their_intervals_and_the_epochs_as_good_as_the_best(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made = epochs(12)
+    measured_run(store, project, photos(store, project, [None] * 12), made)
+
+    test = open_page("review")
+
+    interval = bootstrap(count(made[6])).of.miou_foreground
+    assert interval is not None
+    assert test.metric[0].value == f"{interval.value:.3f}"
+    assert test.metric[0].delta == f"{interval.low:.3f} to {interval.high:.3f}"
+    assert "95 % intervals over 12 photos" in texts(test)
+    assert "cars or claims" not in texts(test) and "says little" not in texts(test)
+    assert "Epochs 2, 4 and 5 cannot be told apart from the best one, epoch 6" in texts(test)
+
+
+def test_photos_of_cars_are_counted_as_cars(store: Store, project: Project, open_page: OpenPage) -> None:
+    groups = [f"car {n // 2}" for n in range(12)]
+    made = epochs(12)
+    measured_run(store, project, photos(store, project, groups), made)
+
+    test = open_page("review")
+
+    dice = bootstrap(count(made[6]), groups).of.dice_foreground
+    assert dice is not None and test.metric[1].delta == f"{dice.low:.3f} to {dice.high:.3f}"
+    assert "95 % intervals over 12 photos of 6 cars or claims" in texts(test)
+    assert "Only 6 cars or claims: such an interval says little." in texts(test)
+
+
+def test_an_interval_of_few_photos_comes_with_a_warning(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    finish_run(store, project, epochs=2)
+
+    test = open_page("review")
+
+    assert "95 % intervals over 2 photos" in texts(test)
+    assert "Only 2 photos: such an interval says little." in texts(test)
+
+
+def test_one_photo_has_figures_and_no_interval(store: Store, project: Project, open_page: OpenPage) -> None:
+    matrices = found_share([0.5], classes=3)
+    measured_run(store, project, photos(store, project, [None]), {1: matrices, 2: matrices})
+
+    test = open_page("review")
+
+    assert [metric.delta for metric in test.metric[:2]] == ["", ""]
+    assert "No interval: it needs two photos that show damage." in texts(test)
+    assert "cannot be told apart" not in texts(test) and "says little" not in texts(test)
+
+
+def test_photos_of_one_car_have_figures_and_no_interval(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    measured_run(store, project, photos(store, project, ["car"] * 12), epochs(12))
+
+    test = open_page("review")
+
+    assert test.metric[0].value != "–" and test.metric[0].delta == ""
+    assert "No interval: it needs two cars or claims that show damage." in texts(test)
+    assert "cannot be told apart" not in texts(test)
+
+
+def test_an_epoch_without_any_damage_has_neither_figure_nor_interval(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    nothing = np.zeros((12, 3, 3), np.int64)
+    nothing[:, 0, 0] = 6000
+    measured_run(store, project, photos(store, project, [None] * 12), {1: nothing})
+
+    test = open_page("review")
+
+    assert [(metric.value, metric.delta) for metric in test.metric[:2]] == [("–", ""), ("–", "")]
+    assert "No interval: it needs two photos that show damage." in texts(test)
+
+
+@pytest.mark.parametrize(
+    ("best", "others", "which"),
+    [
+        (14, (9,), "Epoch 9 cannot"),
+        (14, (9, 11), "Epochs 9 and 11 cannot"),
+        (20, (9, 11, 13, 14, 15, 16, 17), "Epochs 9, 11 and 13 to 17 cannot"),
+        (20, (9, 11, 12), "Epochs 9, 11 and 12 cannot"),
+        (14, (12, 13, 15, 16), "Epochs 12 to 16 cannot"),
+        (14, (12, 13, 15), "Epochs 12 to 15 cannot"),
+        (14, (13, 15), "Epochs 13 to 15 cannot"),
+        (14, (10, 11, 12, 13), "Epochs 10 to 13 cannot"),
+        (14, (13,), "Epoch 13 cannot"),
+        (14, (3, 13), "Epochs 3 and 13 cannot"),
+        (1, (2, 3, 4), "Epochs 2 to 4 cannot"),
+        (99, tuple(range(1, 30, 2)), "15 of the epochs 1 to 29 cannot"),
+    ],
+)
+def test_tied_epochs_are_named_in_spans(best: int, others: tuple[int, ...], which: str) -> None:
+    said = ties_in_words(Ties(best, others))
+
+    assert said.startswith(which)
+    assert said.endswith(f" be told apart from the best one, epoch {best}, on these photos.")
