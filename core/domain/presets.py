@@ -241,7 +241,7 @@ def _ours() -> dict[str, Preset]:
         "balanced": Preset(
             "Balanced",
             "What we advise, where there is time: 384 px. Good for most damage.",
-            replace(_OURS, size=384, epochs=12, epoch_images=1200),
+            replace(_OURS, size=384, epochs=8, epoch_images=2000),
         ),
         "accurate": Preset(
             "Accurate",

@@ -105,6 +105,7 @@ def test_counts_of_photos_add_up(written: Analysis) -> None:
         gzip.compress(json.dumps({"format": 1, "of": "x", "images": [{}], "skipped": []}).encode()),
         pack(Analysis("x", ()))[:-9],
     ],
+    ids=["empty", "no gzip", "no json", "a list", "half a document", "an empty image", "cut off"],
 )
 def test_damaged_bytes_are_refused(damage: bytes) -> None:
     with pytest.raises(FormatError, match="Analyse again"):
