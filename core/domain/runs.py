@@ -97,6 +97,10 @@ def tidy_tags(typed: Iterable[str]) -> tuple[str, ...]:
     return tuple(tags.values())
 
 
+OF_THE_MACHINE = frozenset({"images_per_second", "cpu_cores", "memory_gib", "gpu_memory_gib"})
+"""Metrics of an epoch that tell of the machine and what else it did: they differ where all else is equal."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One complete pass of a run: its figures, and the files that count.

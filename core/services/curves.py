@@ -51,6 +51,9 @@ _TITLES = {
     "learning_rate": Title("Learning rate", "learning rate", ".3g"),
     "images_per_second": Title("Training speed", "photos per second", ".1f"),
     "seconds": Title("Time per epoch", "seconds", ".1f"),
+    "cpu_cores": Title("Processor cores in use", "cores", ".2f"),
+    "memory_gib": Title("Memory at its peak", "GB", ".2f"),
+    "gpu_memory_gib": Title("GPU memory at its peak", "GB", ".2f"),
 }
 _OF_A_CLASS = {"iou": "IoU", "dice": "Dice"}
 

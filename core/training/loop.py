@@ -17,7 +17,7 @@ from core.training.learner import Learner, set_learning_rates
 from core.training.metrics import Metrics, Tally, Totals, train_metrics, validation_metrics
 from core.training.network import compiling, network_truth, run_network, scaler_of
 from core.training.optimisation import set_modes
-from core.training.progress import OnBatch, Pace, Progress
+from core.training.progress import OnBatch, Pace, Progress, Usage
 from core.training.team import noticing_lost_peers
 from core.training.validation import ImageResult, validate
 
@@ -29,8 +29,9 @@ class EpochResult:
     """One epoch's figures. ``epoch``: 1 is the first. ``durations``: seconds of ``train`` and ``validate``.
 
     ``metrics`` are named as core.domain.runs.Epoch says, over the images of all devices;
-    ``learning_rate`` is the decoder's at the epoch's last step, ``images_per_second`` that of
-    training. Every process of a team has the same result, timed by the leader's clock.
+    ``learning_rate`` is the decoder's at the epoch's last step. Those of OF_THE_MACHINE are of training,
+    all but ``images_per_second`` of the leader's process. Every process of a team has the same result,
+    timed by the leader's clock.
     """
 
     epoch: int
@@ -115,6 +116,9 @@ def _train_one_epoch(learner: Learner, epoch: int, on_batch: OnBatch) -> tuple[M
     """Give the figures and the seconds."""
     team, module = learner.team, learner.network.module
     tally, pace, rate = Tally(learner.network.card.num_classes), Pace(), 0.0
+    usage, device = Usage(), learner.fabric.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     torch.manual_seed(_epoch_seed(learner.config.seed, epoch, team.rank))
     set_modes(module, learner.config, epoch)
     for number, (batch, place) in enumerate(_placed(learner, epoch), start=1):
@@ -135,7 +139,10 @@ def _train_one_epoch(learner: Learner, epoch: int, on_batch: OnBatch) -> tuple[M
     # Each device normalised by its own shares, so each has other statistics to measure with.
     team.average(buffer for buffer in module.buffers() if buffer.is_floating_point())
     metrics = train_metrics(_of_all(learner, totals), learner.data.categories)
-    return metrics | {"learning_rate": rate, "images_per_second": pace.images / seconds}, seconds
+    metrics |= {"learning_rate": rate, "images_per_second": pace.images / seconds, **usage.figures}
+    if device.type == "cuda":
+        metrics["gpu_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return metrics, seconds
 
 
 def _placed(learner: Learner, epoch: int) -> Iterator[tuple[Batch, Place]]:

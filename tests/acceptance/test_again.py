@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from core.domain.labels import ImageState
+from core.domain.runs import OF_THE_MACHINE
 from core.storage import annotations, images, projects, runs
 from core.storage.images import ImageFilter
 from tests.acceptance.command_line import CommandLine
@@ -46,7 +47,7 @@ def shown(cli: CommandLine, run_id: str) -> dict[str, Any]:
 
 def figures(run: dict[str, Any]) -> list[dict[str, float]]:
     """Give the metrics of all epochs, but for the speed."""
-    return [{k: v for k, v in e["metrics"].items() if k != "images_per_second"} for e in run["epochs"]]
+    return [{k: v for k, v in e["metrics"].items() if k not in OF_THE_MACHINE} for e in run["epochs"]]
 
 
 def test_a_run_is_repeated_to_the_same_figures_after_the_labels_changed(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.runs import Epoch, Run, WorkState
+from core.domain.runs import OF_THE_MACHINE, Epoch, Run, WorkState
 from core.storage import lifecycle, processes, runs
 from core.storage.lifecycle import RUNS
 from core.storage.store import Store
@@ -21,7 +21,6 @@ SMALL = (
     *("deterministic=true", "threads=1", "keep=best:2", "epoch_images=0"),
 )
 LONGEST_ATTEMPT_SECONDS = 5.0  # of training, before it is killed: long enough to end
-CLOCKED = {"images_per_second"}
 
 
 @pytest.mark.acceptance
@@ -90,7 +89,7 @@ def finish(store: Store, run_id: str) -> None:
 def figures(store: Store, run: Run) -> list[dict[str, float | None]]:
     """Give each epoch's figures, but for those of the clock."""
     return [
-        {name: value for name, value in epoch.metrics.items() if name not in CLOCKED}
+        {name: value for name, value in epoch.metrics.items() if name not in OF_THE_MACHINE}
         for epoch in runs.epochs(store, run.id)
     ]
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import segmentation_models_pytorch as smp
 import torch
 
 from core.domain.errors import AppError, Cancelled, FormatError, TrainingDiverged, UnknownChoice
+from core.domain.runs import OF_THE_MACHINE
 from core.domain.scores import score
 from core.domain.training import TrainingConfig, VersionItem
 from core.imaging.confusion import confusion_matrix
@@ -24,7 +26,7 @@ from core.training.loop import EpochResult, Place, fit, is_stalled, train_step
 from core.training.metrics import Metrics, batch_confusion, device_confusion
 from core.training.network import CompilationFailed
 from core.training.optimisation import SCHEDULES
-from core.training.progress import Progress
+from core.training.progress import Progress, Usage
 from core.training.validation import ImageResult
 from tests.training.builders import Photos, ignore, version_of
 
@@ -155,7 +157,7 @@ def test_the_figures_of_an_epoch_are_named_and_defined(config: TrainingConfig, d
         *("train_loss", "train_miou_foreground", "train_dice_foreground", "train_pixel_accuracy"),
         *("val_loss", "val_miou_foreground", "val_dice_foreground", "val_pixel_accuracy"),
         *("val_any_iou", "val_any_dice", "val_iou/7", "val_iou/3", "val_dice/7", "val_dice/3"),
-        *("train_iou/7", "train_iou/3", "learning_rate", "images_per_second"),
+        *("train_iou/7", "train_iou/3", "learning_rate", "images_per_second", "cpu_cores", "memory_gib"),
     }
     assert all(value is not None and math.isfinite(value) for value in result.metrics.values())
     assert set(result.durations) == {"train", "validate"}
@@ -441,4 +443,19 @@ def _optimizer_values(learner: Learner) -> list[object]:
 
 def _steady(metrics: Metrics) -> Metrics:
     """Leave out what the clock decides."""
-    return {name: value for name, value in metrics.items() if name != "images_per_second"}
+    return {name: value for name, value in metrics.items() if name not in OF_THE_MACHINE}
+
+
+def test_an_epoch_tells_what_its_process_took() -> None:
+    usage = Usage()
+    burnt = time.process_time() + 0.3
+    while time.process_time() < burnt:
+        pass
+    block = np.ones(1 << 25)  # 256 MB
+
+    figures = usage.figures
+
+    assert figures["cpu_cores"] > 0
+    assert figures["memory_gib"] > block.nbytes / 2**30
+    time.sleep(0.6)
+    assert usage.figures["cpu_cores"] < figures["cpu_cores"], "an idle process uses none"
