@@ -89,9 +89,9 @@ def draw_tests(chosen: list[Run]) -> None:
     for run in shown:
         for warning in every_epoch.warnings(run, tested[run.id]):
             st.info(warning, icon=":material/balance:")
-    st.plotly_chart(
-        epoch_curves(shown, tested, colors), width="stretch", key="tests", config={"displaylogo": False}
-    )
+    if any(len(tested[run.id]) > 1 for run in shown):
+        curves = epoch_curves(shown, tested, colors)
+        st.plotly_chart(curves, width="stretch", key="tests", config={"displaylogo": False})
     best = {run.id: epoch for run in shown for epoch in tested[run.id] if epoch.is_best_on_valid}
     together = [run for run in shown if run.id in best]
     if together:
@@ -126,7 +126,7 @@ if not runs:
     st.page_link("pages/train.py", label="Train a model", icon=":material/model_training:")
     st.stop()
 st.caption(
-    "Choose an epoch on the validation photos, and report it with the figure of photos that nothing chose."
+    "The validation photos choose the epoch; the test photos, which chose nothing, say how good it is."
 )
 picked = st.multiselect(
     "Runs",

@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 from core.domain.runs import Run
 from core.services.every_epoch import MeasuredEpoch
 
+MANY_EPOCHS = 20  # from here on not each has its number on the axis
+
 
 def epoch_curves(
     runs: Sequence[Run], tested: Mapping[str, Sequence[MeasuredEpoch]], colors: Mapping[str, str]
@@ -48,7 +50,11 @@ def epoch_curves(
                     hovertemplate=f"chosen on valid: %{{y:.4f}}<extra>{run.name}</extra>",
                     showlegend=False,
                 )
-    return _calm(drawn, "Foreground mIoU per epoch; the star is the epoch that valid chooses", "epoch")
+    _calm(drawn, "Foreground mIoU per epoch; the star is the epoch that valid chooses", "epoch")
+    epochs = [epoch.epoch for found in tested.values() for epoch in found]
+    if epochs and max(epochs) - min(epochs) < MANY_EPOCHS:
+        drawn.update_xaxes(dtick=1)
+    return drawn
 
 
 def class_bars(bars: Sequence[tuple[str, str, Sequence[dict]]]) -> go.Figure:
