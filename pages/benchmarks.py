@@ -9,9 +9,10 @@ from core.services.benchmarks import Row, Spread
 from core.services.home import open_home
 from pages.components.jobs import warn_without_worker
 from pages.components.shell import current_project, empty_state, part, shown_errors
-from pages.components.words import duration
+from pages.components.words import duration, plain
 
 SHOWN = "benchmark_shown"
+REFUSED = "benchmark_refused"
 LIVE_SECONDS = "5s"
 BUDGETS = {"own": "As each preset is", "photos": "The same number of photos shown"}
 
@@ -87,8 +88,8 @@ def draw_table(rows: list[Row]) -> None:
     )
     failed = [run for row in rows for run in row.runs if run.state is WorkState.FAILED]
     for run in failed[:5]:
-        st.warning(f"{run.name}: {run.error}", icon=":material/error:")
-    if len({row.data for row in rows if row.project == rows[0].project}) > 1:
+        st.warning(f"{plain(run.name)}: {run.error}", icon=":material/error:")
+    if any(len({other.data for other in rows if other.project == row.project}) > 1 for row in rows):
         st.warning(
             "Some of these runs saw other labels, so their rows do not compare.", icon=":material/rule:"
         )
@@ -121,19 +122,19 @@ def draw() -> None:
         warn_without_worker(store, "run")
     draw_table(rows)
     line = st.container(horizontal=True)
-    left = benchmarks.untested(store, rows)
+    left = sum(len(row.untested) for row in rows)
     if benchmarks.is_testing(store, rows):
         line.caption(":material/hourglass_top: Testing the best epochs.")
-    elif left and line.button(f"Test the best epochs ({len(left)})", icon=":material/rule:"):
+    elif left and line.button(f"Test the best epochs ({left})", icon=":material/rule:"):
         with shown_errors():
-            benchmarks.measure_all(store, rows)
+            st.session_state[REFUSED] = benchmarks.measure_all(store, rows)
             st.rerun()
+    for sentence in st.session_state.pop(REFUSED, []):
+        st.warning(plain(sentence), icon=":material/warning:")
     line.download_button(
-        "CSV", benchmarks.as_csv(rows), f"{name}.csv", "text/csv", on_click="ignore",
+        "CSV", benchmarks.as_csv(rows).encode("utf-8-sig"), f"{name}.csv", "text/csv", on_click="ignore",
         icon=":material/download:",
     )  # fmt: skip
 
 
-rows_now = benchmarks.table(store, name)
-is_live = any(not run.state.is_final for row in rows_now for run in row.runs)
-part(draw, every=LIVE_SECONDS if is_live or benchmarks.is_testing(store, rows_now) else None)()
+part(draw, every=LIVE_SECONDS if benchmarks.is_under_way(store, name) else None)()

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.domain.runs import MAX_NOTE_LENGTH, Champion, Run
-from core.services import card_writing, checkpoints, evaluation, model_card, training
+from core.services import card_writing, checkpoints, evaluation, model_card, run_table, training
 from core.services.card_writing import Scheme
 from core.services.home import Store, open_home
+from pages.components.promotion import SEEN
 from pages.components.results import figure
 from pages.components.shell import author, current_project, empty_state, shown_errors
 from pages.components.words import day_and_clock, plain
 
-SEEN = "champion_seen"
 ROUND = "champion_round"
 CARD_HEIGHT = 860
 PER_PAGE = 8
@@ -65,13 +65,13 @@ def promote(run: Run, epoch: int, note: str) -> None:
         evaluation.promote(store, run, epoch, author=author(), note=note, replacing=seen)
         st.session_state[SEEN] = {}
         st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1  # the note's field begins anew
-        st.toast(f"Epoch {epoch} of {run.name} is the champion.", icon=":material/trophy:")
+        st.toast(f"Epoch {epoch} of {plain(run.name)} is the champion.", icon=":material/trophy:")
         st.rerun()
 
 
 def draw_choice(champion: Champion | None) -> None:
     """Offer the best epoch of each run."""
-    best = {run.id: evaluation.best_epoch(evaluation.epochs(store, run.id)) for run in runs.values()}
+    best = {row.run.id: row.best for row in run_table.rows(store, project.id) if row.run.id in runs}
     found = {run_id: epoch for run_id, epoch in best.items() if epoch and epoch.checkpoint}
     if champion and (epoch := found.get(champion.run_id)) and epoch.epoch == champion.epoch:
         del found[champion.run_id]

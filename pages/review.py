@@ -2,26 +2,25 @@
 
 import streamlit as st
 
-from core.domain.runs import Run
-from core.services import evaluation, projects, training
+from core.domain.runs import Epoch, Run
+from core.services import confusions, evaluation, projects, training
+from core.services.confusions import Choice, MeasuredPhotos
 from core.services.home import open_home
+from pages.components import results
 from pages.components.analysis import draw_analysis
-from pages.components.any_photo import any_photo_view
+from pages.components.any_photo import WANTED, any_photo_view
 from pages.components.chart_views import EPOCH
+from pages.components.charts import to_address
+from pages.components.confusion import draw_classes
 from pages.components.promotion import draw_promotion
-from pages.components.results import (
-    choose_rivals,
-    score_table,
-    viewer_classes,
-    viewer_image,
-    viewer_series,
-)
 from pages.components.shell import current_project, empty_state, part, rerun_part
-from pages.components.viewer import viewer
+from pages.components.viewer import ViewerEvent, viewer
 
-IMAGE = "review_image"
+IMAGE, FILTERED = "review_image", "review_filtered"  # the photo on show, and what was filtered by then
 VIEW, GO_TO = "review_view", "review_go_to"  # the widget's key, and what it is to be set to next
-VALIDATION, ERRORS, ANY_PHOTO = "Validation photos", "Kinds of errors", "Any labelled photo"
+VALIDATION, CLASSES, ERRORS = "Validation photos", "Classes", "Kinds of errors"
+ANY_PHOTO = "Any labelled photo"
+IN_ADDRESS = {VALIDATION: "photos", CLASSES: "classes", ERRORS: "errors", ANY_PHOTO: "any"}
 
 store = open_home()
 project = current_project()
@@ -47,69 +46,136 @@ def choose_run() -> Run:
         if asked.isdecimal():
             st.session_state.setdefault(EPOCH, {}).setdefault(st.query_params["run"], int(asked))
     chosen = st.selectbox("Run", list(runs), format_func=titles.__getitem__, key="review_run")
+    to_address("run", [chosen])
     return runs[chosen]
+
+
+def epoch_on_show() -> Epoch:
+    """Give the epoch that was chosen last, the best one where none was."""
+    done = evaluation.epochs(store, run.id)
+    chosen = st.session_state.get(EPOCH, {}).get(run.id)
+    return next((e for e in done if e.epoch == chosen), evaluation.best_epoch(done) or done[-1])
+
+
+def keep_epoch(epoch: int) -> None:
+    """Remember the epoch on show, for the other views and in the address."""
+    st.session_state.setdefault(EPOCH, {})[run.id] = epoch
+    to_address("epoch", [str(epoch)])
+
+
+def choose_epoch() -> Epoch:
+    """Draw the choice of the epoch, for views without the viewer's slider."""
+    done = {epoch.epoch: epoch for epoch in evaluation.epochs(store, run.id)}
+    key = f"review_epoch_{run.id}"
+    if st.session_state.get(key) not in done:
+        st.session_state[key] = epoch_on_show().epoch
+    chosen = st.selectbox("Epoch", list(done), key=key, width=200)
+    keep_epoch(chosen)
+    return done[chosen]
+
+
+def photo_on_show(photos: MeasuredPhotos, ids: list[str], choice: Choice) -> str:
+    """Give the photo to show: the same one while epochs change, listed or not, until the filter does."""
+    filtered, shown = (choice.shows, choice.cell), st.session_state.get(IMAGE)
+    is_new = st.session_state.get(FILTERED) != filtered
+    st.session_state[FILTERED] = filtered
+    if shown in ids or (shown in photos.ids and not (is_new and ids)):
+        return shown
+    return ids[0] if ids else photos.ids[0]
 
 
 @part
 def validation_view() -> None:
     """The table and the viewer over the validation photos of the run."""
-    done = evaluation.epochs(store, run.id)
-    best = evaluation.best_epoch(done)
-    numbers = [epoch.epoch for epoch in done]
-    epoch = st.session_state.get(EPOCH, {}).get(run.id, best.epoch if best else numbers[-1])
-    epoch = epoch if epoch in numbers else numbers[-1]
-    scores = evaluation.image_scores(store, run, epoch)
-    ids = [score.image_id for score in scores]
-    if not ids:
+    shown, categories = epoch_on_show(), training.data_version(store, run).categories
+    photos = results.measured_photos(store, run, shown)
+    if photos is None or not photos.ids:
         empty_state("No validation photo", "This run has no stored predictions.")
         return
-    image_id = st.session_state.get(IMAGE)
-    image_id = image_id if image_id in ids else ids[0]
     stage, table = st.columns([2, 1], gap="medium")
     with table:
         promotion = st.container(border=True)
-        st.caption(f"{len(ids)} validation photos, worst first at epoch {epoch}")
-        image_id = score_table(run.id, scores, image_id)
+        choice = results.choose_photos(categories)
+        listed = confusions.places(photos, choice)
+        results.describe_list(photos, categories, choice, len(listed), shown.epoch)
+        ids = [photos.ids[place] for place in listed]
+        image_id = photo_on_show(photos, ids, choice)
+        image_id = results.score_table(run.id, photos, listed, choice, image_id)
     with stage:
-        version = training.data_version(store, run)
-        series = viewer_series(store, [run, *rivals], image_id)
-        if missing := [r.name for r in rivals if r.id not in {shown.id for shown in series}]:
-            st.caption(f"Did not validate on this photo: {', '.join(missing)}")
-        image = evaluation.image(store, image_id)
-        event = viewer(
-            key=f"viewer_{run.id}",
-            image=viewer_image(store, image),
-            truth_url=evaluation.truth_link(store, run, image),
-            series=series,
-            epoch=epoch,
-            classes=viewer_classes(version.categories),
-            position=f"{ids.index(image_id) + 1} / {len(ids)}",
-            has_previous=image_id != ids[0],
-            has_next=image_id != ids[-1],
-        )
+        event = draw_photo(image_id, ids, shown.epoch)
     with promotion:
         draw_promotion(store, run, event.epoch)
     st.session_state[IMAGE] = image_id
-    st.session_state.setdefault(EPOCH, {})[run.id] = event.epoch
-    if event.navigate:
+    keep_epoch(event.epoch)
+    if event.navigate and ids:
         step = 1 if event.navigate == "next" else -1
-        st.session_state[IMAGE] = ids[max(0, min(len(ids) - 1, ids.index(image_id) + step))]
+        place = ids.index(image_id) + step if image_id in ids else 0
+        st.session_state[IMAGE] = ids[max(0, min(len(ids) - 1, place))]
         rerun_part()
-    if event.epoch != epoch:
+    if event.epoch != shown.epoch:
         rerun_part()
+
+
+def draw_photo(image_id: str, ids: list[str], epoch: int) -> ViewerEvent:
+    """Draw a photo with what the runs made of it; its neighbours are those of the list."""
+    place = f"{ids.index(image_id) + 1}" if image_id in ids else "–"
+    ends = {
+        "has_previous": image_id in ids[1:],
+        "has_next": bool(ids) and image_id != ids[-1],
+    }
+    series = results.viewer_series(store, [run, *rivals], image_id)
+    if not any(s.id == run.id and any(e.epoch == epoch for e in s.epochs) for s in series):
+        return draw_without_picture(image_id, epoch, **ends)
+    if missing := [r.name for r in rivals if r.id not in {shown.id for shown in series}]:
+        st.caption(f"Did not validate on this photo: {', '.join(missing)}")
+    image = evaluation.image(store, image_id)
+    return viewer(
+        key=f"viewer_{run.id}",
+        image=results.viewer_image(store, image),
+        truth_url=evaluation.truth_link(store, run, image),
+        series=series,
+        epoch=epoch,
+        classes=results.viewer_classes(training.data_version(store, run).categories),
+        position=f"{place} / {len(ids)}",
+        **ends,
+    )
+
+
+def draw_without_picture(image_id: str, epoch: int, *, has_previous: bool, has_next: bool) -> ViewerEvent:
+    """Say that this prediction was not kept, and offer to predict the photo once more."""
+    st.info(
+        f"No picture of this photo was kept at epoch {epoch}, only its figures.", icon=":material/hide_image:"
+    )
+    row = st.container(horizontal=True)
+    back = row.button("Previous photo", icon=":material/chevron_left:", disabled=not has_previous)
+    on = row.button("Next photo", icon=":material/chevron_right:", disabled=not has_next)
+    can_predict = image_id in {image.id for image in evaluation.labelled_images(store, run, project.id)}
+    if can_predict and row.button("Predict it now", icon=":material/image_search:"):
+        st.session_state[WANTED], st.session_state[GO_TO] = image_id, ANY_PHOTO
+        st.rerun()
+    return ViewerEvent(epoch, "next" if on else "previous" if back else None)
+
+
+@part
+def classes_view() -> None:
+    """How well an epoch finds each class; a cell of the confusion matrix leads to its photos."""
+    photos = results.measured_photos(store, run, choose_epoch())
+    if photos is None:
+        empty_state("No validation photo", "This run has no stored predictions.")
+        return
+    categories = training.data_version(store, run).categories
+    if cell := draw_classes(photos, categories):
+        results.filter_by_cell(categories, cell)
+        st.session_state.pop(IMAGE, None)
+        st.session_state[GO_TO] = VALIDATION
+        st.rerun()
 
 
 @part
 def errors_view() -> None:
     """What kinds of errors an epoch makes; a photo chosen there is shown with the others."""
-    done = evaluation.epochs(store, run.id)
-    best = evaluation.best_epoch(done)
-    numbers = [epoch.epoch for epoch in done]
-    shown = st.session_state.get(EPOCH, {}).get(run.id, best.epoch if best else numbers[-1])
-    epoch = st.selectbox("Epoch", numbers, numbers.index(shown) if shown in numbers else len(numbers) - 1)
-    if chosen := draw_analysis(store, run, epoch):
+    if chosen := draw_analysis(store, run, choose_epoch().epoch):
         st.session_state[IMAGE], st.session_state[GO_TO] = chosen, VALIDATION
-        st.session_state.setdefault(EPOCH, {})[run.id] = epoch
         st.rerun()
 
 
@@ -117,15 +183,19 @@ with st.container(horizontal=True, vertical_alignment="bottom", horizontal_align
     st.title("Review", anchor=False)
     run = choose_run()
     is_own = run.project_id == project.id
-    views = [VALIDATION, ERRORS, ANY_PHOTO] if is_own else [ANY_PHOTO]
+    views = [VALIDATION, CLASSES, ERRORS, ANY_PHOTO] if is_own else [ANY_PHOTO]
     key = f"{VIEW}_{is_own}"
     if GO_TO in st.session_state:
         st.session_state[key] = st.session_state.pop(GO_TO)
-    st.session_state.setdefault(key, views[0])
+    asked = next((view for view in views if IN_ADDRESS[view] == st.query_params.get("view")), views[0])
+    st.session_state.setdefault(key, asked)
     view = st.segmented_control("Show", views, label_visibility="collapsed", key=key) or views[0]
-    rivals = choose_rivals(store, run) if view == VALIDATION else []
+    to_address("view", [IN_ADDRESS[view]])
+    rivals = results.choose_rivals(store, run) if view == VALIDATION else []
 if view == VALIDATION:
     validation_view()
+elif view == CLASSES:
+    classes_view()
 elif view == ERRORS:
     errors_view()
 else:

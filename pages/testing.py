@@ -11,7 +11,7 @@ from pages.components.jobs import follow_job
 from pages.components.results import figure
 from pages.components.shell import current_project, empty_state, shown_errors
 from pages.components.tested import class_bars, epoch_curves
-from pages.components.words import size
+from pages.components.words import plain, size
 
 MOST = 8  # runs beside each other
 
@@ -21,7 +21,7 @@ runs = {run.id: run for run in training.list_runs(store, project.id) if run.epoc
 colors = run_colors(list(runs.values()))
 
 
-@st.cache_data(max_entries=100, show_spinner=False)
+@st.cache_data(max_entries=100, ttl="10m", show_spinner=False)
 def leaks(run_id: str) -> list[str]:
     """Look for photos that are not apart, once per run."""
     return every_epoch.leaks(store, runs[run_id])
@@ -31,23 +31,23 @@ def draw_run(run: Run, found: list[MeasuredEpoch]) -> None:
     """Offer to measure what is left of a run, or show how that goes."""
     job = every_epoch.under_way(store, run)
     if job is not None and not job.state.is_final:
-        follow_job(store, job.id, f"testing_{job.id}", f"Testing {run.name}")
+        follow_job(store, job.id, f"testing_{job.id}", f"Testing {plain(run.name)}")
         return
     if job is not None and job.error:
-        st.error(f"{run.name}: {job.error}", icon=":material/error:")
+        st.error(f"{plain(run.name)}: {job.error}", icon=":material/error:")
     for number, sentence in ((job.result or {}) if job else {}).get("failed", {}).items():
-        st.warning(f"{run.name}, epoch {number}: {sentence}", icon=":material/warning:")
+        st.warning(f"{plain(run.name)}, epoch {number}: {sentence}", icon=":material/warning:")
     need = every_epoch.need(store, run)
     if not need.images or not need.epochs:
         if not need.images:
-            st.caption(f"{run.name} has no photo in test.")
+            st.caption(f"{plain(run.name)} has no photo in test.")
         return
     row = st.container(horizontal=True, vertical_alignment="center")
     pictures = f", about {size(need.bytes)} of pictures" if need.bytes else ""
     left = f"{len(need.epochs)} more epochs" if found else f"all {len(need.epochs)} epochs"
     if len(need.epochs) == 1:
         left = "1 more epoch" if found else "its epoch"
-    if row.button(f"Test {left} of {run.name}", key=f"test_{run.id}", icon=":material/rule:"):
+    if row.button(f"Test {left} of {plain(run.name)}", key=f"test_{run.id}", icon=":material/rule:"):
         with shown_errors():
             every_epoch.measure(store, run)
             st.rerun()
@@ -88,7 +88,7 @@ def draw_tests(chosen: list[Run]) -> None:
         return
     for run in shown:
         for warning in every_epoch.warnings(run, tested[run.id]):
-            st.info(warning, icon=":material/balance:")
+            st.info(plain(warning), icon=":material/balance:")
     if any(len(tested[run.id]) > 1 for run in shown):
         curves = epoch_curves(shown, tested, colors)
         st.plotly_chart(curves, width="stretch", key="tests", config={"displaylogo": False})
@@ -99,7 +99,7 @@ def draw_tests(chosen: list[Run]) -> None:
             for run in together:
                 epoch = best[run.id]
                 st.metric(
-                    f"{run.name}, epoch {epoch.epoch}",
+                    f"{plain(run.name)}, epoch {epoch.epoch}",
                     figure(epoch.scores.miou_foreground),
                     help=f"Foreground mIoU on {epoch.images:,} test photos, of the epoch that valid chooses.",
                 )

@@ -190,12 +190,14 @@ class Analysis:
     """The counts of a checkpoint on the photos of a split.
 
     ``of`` is the ``fingerprint`` of what was looked at. ``skipped`` are the ids of photos whose labels or
-    pictures were gone or damaged.
+    pictures were gone or damaged; ``unpictured`` counts those that the run kept no pictures of, by its
+    ``pictures``.
     """
 
     of: str
     images: tuple[ImageCounts, ...]
     skipped: tuple[str, ...] = ()
+    unpictured: int = 0
 
     def total(self, class_index: int) -> ClassCounts:
         """Add up one class, or ``ANY``, over all photos."""
@@ -248,6 +250,7 @@ def pack(analysis: Analysis) -> bytes:
         "of": analysis.of,
         "images": [_image_to_json(image) for image in analysis.images],
         "skipped": list(analysis.skipped),
+        "unpictured": analysis.unpictured,
     }
     return gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0)
 
@@ -263,7 +266,8 @@ def unpack(data: bytes) -> Analysis:
         if content["format"] != FORMAT:
             raise FormatError("This analysis was made by another version of the program. Analyse again.")
         images = tuple(map(_image_from_json, content["images"]))
-        return Analysis(str(content["of"]), images, tuple(map(str, content["skipped"])))
+        skipped, unpictured = tuple(map(str, content["skipped"])), int(content.get("unpictured", 0))
+        return Analysis(str(content["of"]), images, skipped, unpictured)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"A stored analysis is damaged: {error}. Analyse again.") from error
 

@@ -74,6 +74,7 @@ class TrainingConfig:
     devices: int = 1  # GPUs of one machine, or as many processes where there is none; they share a batch
     deterministic: bool = False  # the same weights to the last bit each time, where that is slower too
     keep: str = "all"  # which checkpoints stay: all, every:N, best:N; the best and the last always do
+    pictures: int = 500  # validation photos that get pictures at each epoch, always the same; 0: none
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -138,6 +139,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "threads": (0, 1024),
     "devices": (1, 64),
+    "pictures": (0, 10**6),
 }
 """The least and the greatest value of the keys of TrainingConfig that are numbers."""
 

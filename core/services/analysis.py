@@ -72,7 +72,7 @@ def analyse(store: Store, run: Run, epoch: int, split: Split = "valid") -> Job:
 def under_way(store: Store, run: Run, epoch: int, split: Split = "valid") -> Job | None:
     """Give the newest job that counts a checkpoint's errors, None where there never was one."""
     wanted = {"run_id": run.id, "epoch": epoch, "split": split}
-    found = (job for job in jobs.list_of(store, run.project_id) if job.kind == "analyse")
+    found = iter(jobs.list_of(store, run.project_id, kind="analyse"))
     return next((job for job in found if job.payload == wanted), None)
 
 

@@ -7,13 +7,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.domain.errors import FormatError
+from core.domain.errors import FormatError, NotFound
 from core.domain.presets import PRESETS
 from core.domain.runs import Epoch, Run, WorkState
+from core.domain.scores import score
 from core.domain.training import TrainingConfig, changed_config
-from core.services import evaluation, every_epoch, recipes, training
+from core.services import evaluation, recipes, training
+from core.services.csv_cells import safe
 from core.services.home import Store
-from core.storage import jobs, projects, run_marks, runs
+from core.storage import jobs, projects, run_marks, runs, versions
 
 TAG = "benchmark: "  # and the benchmark's name: the tag of its runs
 MAX_NAME = 25  # a tag has at most 40 characters
@@ -55,6 +57,7 @@ class Row:
     test_miou: Spread | None
     minutes: Spread | None
     data: str  # the id of the data version; rows of others do not compare
+    untested: tuple[tuple[Run, int], ...]  # finished runs whose best epoch has test photos and no figure
 
     @property
     def done(self) -> int:
@@ -170,33 +173,34 @@ def table(store: Store, name: str) -> list[Row]:
     return sorted(rows, key=lambda row: (row.project, -_mean_of(row)))
 
 
-def untested(store: Store, rows: Sequence[Row]) -> list[tuple[Run, int]]:
-    """List the finished runs whose best epoch on valid was not measured on test, and has photos there."""
-    found: list[tuple[Run, int]] = []
-    for run in (run for row in rows for run in row.runs if run.state is WorkState.SUCCEEDED):
-        best = evaluation.best_epoch(evaluation.epochs(store, run.id))
-        has_photos = any(item.split == "test" for item in training.data_version(store, run).items)
-        if best and has_photos and _on_test(store, run, best) is None:
-            found.append((run, best.epoch))
-    return found
+def measure_all(store: Store, rows: Sequence[Row]) -> list[str]:
+    """Queue the measuring of every finished run's best epoch on test; say which could not be, and why."""
+    refused: list[str] = []
+    for run, epoch in (wanted for row in rows for wanted in row.untested):
+        try:
+            evaluation.evaluate(store, run, epoch, "test")
+        except NotFound as error:
+            refused.append(f"{run.name}: {error}")
+    return refused
 
 
-def measure_all(store: Store, rows: Sequence[Row]) -> int:
-    """Queue the measuring of every finished run's best epoch on test; give how many were queued."""
-    wanted = untested(store, rows)
-    for run, epoch in wanted:
-        evaluation.evaluate(store, run, epoch, "test")
-    return len(wanted)
+def is_under_way(store: Store, name: str) -> bool:
+    """Tell whether some of a benchmark's runs or tests is not over yet."""
+    members = [run for run in runs.list_of(store) if f"{TAG}{name}" in run.tags and not run.is_archived]
+    return any(not run.state.is_final for run in members) or _are_tested(store, members)
 
 
 def is_testing(store: Store, rows: Sequence[Row]) -> bool:
-    """Tell whether some of that is under way."""
-    members = {run.id for row in rows for run in row.runs}
-    project_ids = {run.project_id for row in rows for run in row.runs}
+    """Tell whether some run's best epoch is being measured on test."""
+    return _are_tested(store, [run for row in rows for run in row.runs])
+
+
+def _are_tested(store: Store, found: Sequence[Run]) -> bool:
+    members, project_ids = {run.id for run in found}, {run.project_id for run in found}
     return any(
-        job.kind == "evaluate" and job.payload.get("run_id") in members and not job.state.is_final
+        job.payload.get("run_id") in members and not job.state.is_final
         for project_id in project_ids
-        for job in jobs.list_of(store, project_id, limit=2 * MAX_RUNS)
+        for job in jobs.list_of(store, project_id, limit=2 * MAX_RUNS, kind="evaluate")
     )
 
 
@@ -211,7 +215,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         spreads = [*row.figures.values(), row.test_miou, row.minutes]
         cells = [cell for s in spreads for cell in ((s.mean, s.deviation) if s else (None, None))]
-        writer.writerow([row.project, row.preset, len(row.runs), row.done, *cells])
+        writer.writerow([safe(row.project), row.preset, len(row.runs), row.done, *cells])
     return file.getvalue()
 
 
@@ -238,26 +242,31 @@ def _with_budget(config: TrainingConfig, photos: int) -> TrainingConfig:
 
 def _row(store: Store, project: str, preset: str, data: str, members: Sequence[Run]) -> Row:
     done = [run for run in members if run.state is WorkState.SUCCEEDED]
-    best = {run.id: evaluation.best_epoch(evaluation.epochs(store, run.id)) for run in done}
+    epochs = runs.epochs_of(store, [run.id for run in done])
+    best = {run.id: evaluation.best_epoch(epochs.get(run.id, [])) for run in done}
     found = [(run, epoch) for run in done if (epoch := best[run.id]) is not None]
     figures = {
         key: spread([v for _, epoch in found if (v := epoch.metrics.get(metric)) is not None])
         for key, metric in FIGURES.items()
     }
-    tested = [value for run, epoch in found if (value := _on_test(store, run, epoch)) is not None]
+    has_photos = bool(done) and any(item.split == "test" for item in versions.get(store, data).items)
+    tested = {run.id: _on_test(store, run, epoch) for run, epoch in found} if has_photos else {}
+    untested = [(run, epoch.epoch) for run, epoch in found if has_photos and tested[run.id] is None]
+    values = [v for v in tested.values() if v is not None and not math.isnan(v)]
     minutes = [
         (run.ended_at - run.started_at).total_seconds() / 60
         for run in done
         if run.ended_at is not None and run.started_at is not None
     ]
-    return Row(project, preset, tuple(members), figures, spread(tested), spread(minutes), data)
+    return Row(
+        project, preset, tuple(members), figures, spread(values), spread(minutes), data, tuple(untested)
+    )
 
 
 def _on_test(store: Store, run: Run, epoch: Epoch) -> float | None:
-    """Give a checkpoint's foreground mIoU on test, None where it was not measured or is not defined."""
-    found = every_epoch.measured(store, run, epochs=(epoch.epoch,))
-    value = found[0].scores.miou_foreground if found else math.nan
-    return None if math.isnan(value) else value
+    """Give a checkpoint's foreground mIoU on test, NaN where not defined; None where it was not measured."""
+    found = runs.summed_matrices(store, run.id, "test", epochs=(epoch.epoch,)).get(epoch.epoch)
+    return score(found[0]).miou_foreground if found else None
 
 
 def _mean_of(row: Row) -> float:

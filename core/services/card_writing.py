@@ -46,8 +46,9 @@ def escape_markdown(value: object) -> str:
     if hasattr(value, "__html__"):  # marked safe in the template
         return str(value)
     text = re.sub(r"([\\`*_{}\[\]#])", r"\\\1", " ".join(str(value).split()))
-    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;", "$": "&#36;"}
-    return text.translate({ord(sign): entity for sign, entity in entities.items()}).replace("://", "&#58;//")
+    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {sign: f"&#{ord(sign)};" for sign in "|~$@"}
+    text = text.translate({ord(sign): entity for sign, entity in entities.items()})
+    return text.replace("://", "&#58;//").replace("www.", "www&#46;")  # else they become links
 
 
 @functools.cache

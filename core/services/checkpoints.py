@@ -12,7 +12,6 @@ from core.services.home import Store
 from core.storage import runs, versions
 
 LISTED = 8  # epochs that a sentence names
-TIGHT_SHARE = 0.9  # of the free disk
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,9 @@ class Budget:
         """What the run's checkpoints take in the end, at most."""
         return None if self.each_bytes is None else self.most * self.each_bytes
 
-    @property
-    def is_tight(self) -> bool:
-        """Whether they do not fit on the disk, or nearly fill it."""
-        if self.total_bytes is None or self.free_bytes is None:
-            return False
-        return self.total_bytes > TIGHT_SHARE * self.free_bytes
-
 
 def budget(store: Store, config: TrainingConfig) -> Budget:
-    """Say what a run with this configuration will keep on the disk."""
+    """Say what the checkpoints of a run with this configuration will take on the disk."""
     sizes = runs.kept_bytes(store)
     alike = (r for r in runs.list_of(store) if sizes.get(r.id) and is_same_network(r.config, config))
     like = next(alike, None)

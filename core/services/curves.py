@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from core.domain.labels import Category
 from core.domain.runs import Epoch, Run
 from core.domain.training import TrainingConfig
+from core.services.csv_cells import safe
 from core.services.evaluation import best_epoch
 from core.services.home import Store
 from core.storage import runs, versions
@@ -52,8 +53,8 @@ _TITLES = {
     "images_per_second": Title("Training speed", "photos per second", ".1f"),
     "seconds": Title("Time per epoch", "seconds", ".1f"),
     "cpu_cores": Title("Processor cores in use", "cores", ".2f"),
-    "memory_gib": Title("Memory at its peak", "GB", ".2f"),
-    "gpu_memory_gib": Title("GPU memory at its peak", "GB", ".2f"),
+    "memory_gib": Title("Memory, the most so far", "GiB", ".2f"),
+    "gpu_memory_gib": Title("GPU memory at its peak", "GiB", ".2f"),
 }
 _OF_A_CLASS = {"iou": "IoU", "dice": "Dice"}
 
@@ -240,7 +241,7 @@ def as_csv(curves: Sequence[Curve], chosen: Sequence[str]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     heads = [f"{title(name).text}, {part}".rstrip(", ") for name, part in columns]
-    writer.writerow(["run", "run id", "epoch", "step", "hours", "best", *heads])
+    writer.writerow(["run", "run id", "epoch", "step", "hours", "best", *map(safe, heads)])
     for curve in curves:
         found = [values(curve, name, part) for name, part in columns]
         cells = [[""] * len(curve.epochs) if v is None else _cells(v) for v in found]
@@ -248,7 +249,7 @@ def as_csv(curves: Sequence[Curve], chosen: Sequence[str]) -> str:
         for row, epoch in enumerate(curve.epochs):
             is_best = "best" if row == curve.best_row else ""
             place = [epoch.epoch, int(steps[row]), f"{hours[row]:.5f}", is_best]
-            writer.writerow([curve.run.name, curve.run.id, *place, *(column[row] for column in cells)])
+            writer.writerow([safe(curve.run.name), curve.run.id, *place, *(column[row] for column in cells)])
     return file.getvalue()
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.domain.errors import AppError, NotFound
 from core.domain.images import Image
@@ -33,7 +32,7 @@ class ImageScore:
 
     ``iou`` and ``dice`` are means over the classes that truth or prediction shows there; None when
     neither shows any. ``any_iou`` is damage against none; ``false_share`` is the share of the
-    image that is called damage and is none.
+    image that is called damage and is none. ``has_pictures``: the prediction was kept, to be looked at.
     """
 
     image_id: str
@@ -44,11 +43,12 @@ class ImageScore:
     false_share: float
     missed_share: float
     class_iou: dict[str, float | None]
+    has_pictures: bool = True
 
 
 @dataclass(frozen=True)
 class EpochPicture:
-    """One epoch's prediction of one image, as links and figures."""
+    """One epoch's prediction of one image, as links and figures; the links are "" where none was kept."""
 
     epoch: int
     prediction_link: str
@@ -104,16 +104,20 @@ def resolve_epoch(store: Store, run: Run, wanted: str) -> Epoch:
 def image_scores(store: Store, run: Run, epoch: int, split: str = "valid") -> list[ImageScore]:
     """List what a checkpoint made of each image of a split, worst first; images without a figure last.
 
-    Photos deleted from their project since are left out: there is nothing to look at.
+    Those that no pictures were kept of follow after all others, in the same order. Photos deleted from
+    their project since are left out: there is nothing to look at.
     """
     classes = versions.get(store, run.data_version_id).categories
     names = {image.id: image.name for image in _images_of(store, run)}
     scored = [
-        _image_score(record.image_id, names[record.image_id], record.confusion, classes)
+        _image_score(record, names[record.image_id], classes)
         for record in runs.records(store, run.id, epoch, split)
         if record.image_id in names
     ]
-    return sorted(scored, key=lambda s: (s.iou is None, s.iou or 0.0, -s.missed_share - s.false_share))
+    return sorted(
+        scored,
+        key=lambda s: (not s.has_pictures, s.iou is None, s.iou or 0.0, -s.missed_share - s.false_share),
+    )
 
 
 def epoch_pictures(store: Store, run: Run, image_id: str, split: str = "valid") -> list[EpochPicture]:
@@ -122,8 +126,8 @@ def epoch_pictures(store: Store, run: Run, image_id: str, split: str = "valid") 
     return [
         EpochPicture(
             epoch,
-            pictures.file_link(store, record.prediction),
-            pictures.file_link(store, record.confidence),
+            pictures.file_link(store, record.prediction) if record.has_pictures else "",
+            pictures.file_link(store, record.confidence) if record.has_pictures else "",
             _number(score(record.confusion).miou_foreground),
             _number(score(record.confusion).dice_foreground),
         )
@@ -143,11 +147,13 @@ def image(store: Store, image_id: str) -> Image:
 
 
 def labelled_images(store: Store, run: Run, project_id: str) -> list[Image]:
-    """List a project's labelled images that a run did not validate on, newest first."""
-    version = versions.get(store, run.data_version_id)
-    measured = {item.image_id for item in version.items if item.split == "valid"}
+    """List a project's labelled images without pictures of a run's last epoch, newest first.
+
+    Those are the ones that it did not validate on, and where there were many some that it did.
+    """
+    pictured = runs.picture_keys(store, run.id, run.epochs_done)
     found = images.list_page(store, project_id, images.ImageFilter())
-    return [i for i in reversed(found) if i.rev > 0 and i.id not in measured]
+    return [i for i in reversed(found) if i.rev > 0 and i.id not in pictured]
 
 
 def prepare(store: Store, run: Run, epoch: int) -> Job:
@@ -300,13 +306,12 @@ def _rev_known(version: DataVersion, image: Image) -> int:
     return next((item.rev for item in version.items if item.image_id == image.id), image.rev)
 
 
-def _image_score(
-    image_id: str, name: str, confusion: NDArray[np.int64], classes: tuple[Category, ...]
-) -> ImageScore:
+def _image_score(record: runs.ImageRecord, name: str, classes: tuple[Category, ...]) -> ImageScore:
+    confusion = record.confusion
     scores: Scores = score(confusion)
     total = max(1, int(confusion.sum()))
     return ImageScore(
-        image_id=image_id,
+        image_id=record.image_id,
         name=name,
         iou=_number(scores.miou_foreground),
         dice=_number(scores.dice_foreground),
@@ -314,6 +319,7 @@ def _image_score(
         false_share=float(confusion[0, 1:].sum()) / total,
         missed_share=float(confusion[1:, 0].sum()) / total,
         class_iou={c.name: _number(scores.iou[i]) for i, c in enumerate(classes, start=1)},
+        has_pictures=record.has_pictures,
     )
 
 

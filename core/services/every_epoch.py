@@ -10,11 +10,9 @@ from core.domain.labels import Category, Split
 from core.domain.runs import Job, Run
 from core.domain.scores import Scores, score
 from core.domain.splitting import count_near_duplicates, leak_warnings
-from core.services import checkpoints, evaluation
+from core.services import checkpoints, evaluation, storage_need
 from core.services.home import Store
 from core.storage import images, jobs, runs, versions
-
-SAMPLED = 20  # validation photos whose pictures say how large those of others become
 
 
 @dataclass(frozen=True)
@@ -35,21 +33,24 @@ class MeasuredEpoch:
 class Need:
     """What measuring takes: the epochs that are left to do, the photos, and the bytes of their pictures.
 
-    ``bytes`` is guessed by the pictures of the run's validation photos, None where it has none.
+    ``bytes`` is guessed by the pictures of the run's validation photos; where it has none it is more than
+    these usually take, by the photos' size.
     """
 
     epochs: tuple[int, ...]
     images: int
-    bytes: int | None
+    bytes: int
 
 
 def need(store: Store, run: Run, split: Split = "test") -> Need:
     """Say what measuring every kept checkpoint of a run on a split takes, those measured left out."""
     items = versions.get(store, run.data_version_id).split(split)
-    done = {found.epoch for found in measured(store, run, split) if found.images >= len(items)}
+    counts = runs.measured_counts(store, run.id, split)
+    done = {epoch for epoch, count in counts.items() if count >= len(items)}
     left = tuple(e.epoch for e in checkpoints.kept_epochs(store, run.id) if e.epoch not in done)
-    each = _picture_bytes(store, run)
-    return Need(left, len(items), None if each is None else round(each * len(items) * len(left)))
+    found = storage_need.picture_size(store, [run])
+    each = found.each_bytes if found else storage_need.guessed_bytes(store, items)
+    return Need(left, len(items), round(each * len(items) * len(left)))
 
 
 def measure(store: Store, run: Run, split: Split = "test") -> Job:
@@ -69,11 +70,10 @@ def measure(store: Store, run: Run, split: Split = "test") -> Job:
 
 def under_way(store: Store, run: Run, split: Split = "test") -> Job | None:
     """Give the newest job that measures a run's checkpoints on a split, None where there never was one."""
-    for job in jobs.list_of(store, run.project_id):
-        about = (job.payload.get("run_id"), job.payload.get("split"))
-        if job.kind == "evaluate_every" and about == (run.id, split):
-            return job
-    return None
+    newest = jobs.list_of(store, run.project_id, kind="evaluate_every")
+    return next(
+        (job for job in newest if (job.payload["run_id"], job.payload["split"]) == (run.id, split)), None
+    )
 
 
 def measured(
@@ -87,15 +87,12 @@ def measured(
     done = evaluation.epochs(store, run.id)
     best = evaluation.best_epoch(done)
     found: list[MeasuredEpoch] = []
-    for number, matrices in sorted(runs.matrices(store, run.id, split, epochs=epochs).items()):
+    for number, (total, count) in runs.summed_matrices(store, run.id, split, epochs=epochs).items():
         epoch = next((e for e in done if e.epoch == number), None)
-        if epoch is None or not matrices:
-            continue
-        scores = score(np.sum(list(matrices.values()), axis=0))
-        is_best = best is not None and best.epoch == number
-        found.append(
-            MeasuredEpoch(number, len(matrices), scores, epoch.metrics.get(evaluation.METRIC), is_best)
-        )
+        if epoch is not None:
+            is_best = best is not None and best.epoch == number
+            valid = epoch.metrics.get(evaluation.METRIC)
+            found.append(MeasuredEpoch(number, count, score(total), valid, is_best))
     return found
 
 
@@ -129,7 +126,8 @@ def warnings(run: Run, found: Sequence[MeasuredEpoch]) -> list[str]:
     if chosen is None or len(found) < 2:
         return []
     top = max(found, key=lambda e: (np.nan_to_num(e.scores.miou_foreground, nan=-1.0), -e.epoch))
-    if top.epoch == chosen.epoch:
+    figures = (top.scores.miou_foreground, chosen.scores.miou_foreground)
+    if top.epoch == chosen.epoch or np.isnan(figures).any():
         return []
     gap = top.scores.miou_foreground - chosen.scores.miou_foreground
     return [
@@ -155,13 +153,3 @@ def leaks(store: Store, run: Run) -> list[str]:
             "chosen on valid is chosen for them too."
         )
     return found
-
-
-def _picture_bytes(store: Store, run: Run) -> float | None:
-    """Give the mean bytes of the two pictures that are kept of one photo."""
-    done = evaluation.epochs(store, run.id)
-    records = runs.records(store, run.id, done[-1].epoch)[:SAMPLED] if done else []
-    sizes = [
-        sum(store.blobs.size(key) for key in (record.prediction, record.confidence)) for record in records
-    ]
-    return sum(sizes) / len(sizes) if sizes else None

@@ -143,7 +143,7 @@ def build(store: Store, run: Run, epoch: int) -> Card:
         split: _measured(store, run, epoch, version, split) for split in MEASURED
     }
     kept = {image.id for image in images.list_page(store, run.project_id, ImageFilter())}
-    photos = evaluation.image_scores(store, run, epoch)
+    photos = [photo for photo in evaluation.image_scores(store, run, epoch) if photo.has_pictures]
     most, least = _best_and_worst([photo for photo in photos if photo.iou is not None])
     examples = _examples(store, run, epoch, version)
     shown = {photo.image_id: examples(photo) for photo in (*most, *least)}
@@ -322,14 +322,14 @@ def _examples(
     store: Store, run: Run, epoch: int, version: DataVersion
 ) -> Callable[[ImageScore], Example | None]:
     """Give what paints a photo's prediction over it; None where the photo or its prediction is gone."""
-    keys = {record.image_id: record.prediction for record in runs.records(store, run.id, epoch)}
+    keys = runs.picture_keys(store, run.id, epoch)
     revs = {item.image_id: item.rev for item in version.items}
 
     def example(photo: ImageScore) -> Example | None:
         try:
             image = images.get(store, photo.image_id)
             truth = pictures.truth_map(store, image, revs[image.id], version)
-            labels = decode_index_png(store.blobs.get(keys[image.id]))
+            labels = decode_index_png(store.blobs.get(keys[image.id][0]))
             jpeg = encode_jpeg(_painted(store, image, labels, truth, version), 80)
         except (NotFound, ImageError):
             return None

@@ -55,7 +55,7 @@ class WorkersModel:
         np.save(file, image, allow_pickle=False)
         self.store.blobs.put(keys["image"], file.getvalue())
         try:
-            job = jobs.create(self.store, "predict", payload, self.run.project_id)
+            job = jobs.create(self.store, "predict", payload, self.run.project_id, priority=1)
             self._wait_for(job.id)
             return outputs_from_npz(self.store.blobs.get(keys["outputs"]))
         finally:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.domain.runs import Epoch, Run, WorkState
 from core.services import evaluation, training
+from core.services.csv_cells import safe
 from core.services.home import Store
 from core.storage import run_marks, runs
 
@@ -24,7 +25,13 @@ ID_SHOWN = 8  # the end of a run's id: its beginning is a time
 MIN_RUNS = 8  # fewer say nothing about a setting
 TICKS = 8  # an axis names so many values, at most
 LOG_RATIO = 50  # numbers further apart than this lie on a logarithmic axis
-NO_INFLUENCE = ("preset", "keep", "seed", "threads")  # a name, or nothing that is to make a run better
+NO_INFLUENCE = (
+    "preset",
+    "keep",
+    "pictures",
+    "seed",
+    "threads",
+)  # a name, or nothing that is to make a run better
 FIGURES = {
     "miou": evaluation.METRIC,
     "dice": "val_dice_foreground",
@@ -258,7 +265,7 @@ def csv_text(rows: Sequence[Row]) -> str:
     lines = [_csv_line(row) for row in rows]
     writer = csv.DictWriter(file, list(lines[0]) if lines else ["run"])
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({key: safe(value) for key, value in line.items()} for line in lines)
     return file.getvalue()
 
 

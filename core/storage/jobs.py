@@ -45,9 +45,11 @@ def get(store: Store, job_id: str) -> Job:
     return _job(row)
 
 
-def list_of(store: Store, project_id: str, *, limit: int = 50) -> list[Job]:
-    """List a project's jobs, newest first."""
+def list_of(store: Store, project_id: str, *, limit: int = 50, kind: str = "") -> list[Job]:
+    """List a project's jobs, newest first; of one kind, or of all."""
     query = sa.select(tables.job).where(tables.job.c.project_id == project_id)
+    if kind:
+        query = query.where(tables.job.c.kind == kind)
     with store.read() as connection:
         rows = connection.execute(query.order_by(tables.job.c.id.desc()).limit(limit)).all()
     return [_job(row) for row in rows]

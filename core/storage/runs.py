@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from core.domain.errors import NotFound
+from core.domain.errors import Conflict, NotFound
 from core.domain.runs import Epoch, Run, WorkState
 from core.domain.training import TrainingConfig, config_from_json
 from core.imaging.confusion import pack_confusion, unpack_confusion
@@ -18,6 +18,7 @@ from core.storage import lifecycle, tables
 from core.storage.lifecycle import Claim
 from core.storage.store import Store, new_id
 
+ROWS_AT_ONCE = 500
 WEIGHTS = "weights"  # files that users brought for trainings to start from lie below
 
 
@@ -26,13 +27,19 @@ class ImageRecord:
     """What a checkpoint made of one image: its confusion matrix, and the blobs to look at.
 
     ``confusion`` is int64 (C, C), rows truth, columns prediction, at the image's own resolution;
-    ``prediction`` and ``confidence`` are blob keys of grey PNGs at display size.
+    ``prediction`` and ``confidence`` are blob keys of grey PNGs at display size, both "" where no pictures
+    of the image were kept.
     """
 
     image_id: str
     confusion: NDArray[np.int64]
     prediction: str
     confidence: str
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether pictures were kept; their files may be gone since."""
+        return bool(self.prediction)
 
 
 def create(
@@ -130,10 +137,28 @@ def add_epoch(
         )
 
 
-def set_records(store: Store, run_id: str, epoch: int, split: str, records: Sequence[ImageRecord]) -> None:
-    """Replace the figures of one checkpoint on one split, as ``evaluate`` found them."""
-    table = tables.confusion
+def set_records(
+    store: Store,
+    run_id: str,
+    epoch: int,
+    split: str,
+    records: Sequence[ImageRecord],
+    *,
+    attempt: int | None = None,
+) -> None:
+    """Replace the figures of one checkpoint on one split, as ``evaluate`` found them.
+
+    Args:
+        attempt: that of the checkpoint they are of; None does not look.
+
+    Raises:
+        Conflict: another attempt has trained that epoch again meanwhile; nothing was changed.
+    """
+    table, of_epoch = tables.confusion, tables.epoch
+    query = sa.select(of_epoch.c.attempt).where(of_epoch.c.run_id == run_id, of_epoch.c.epoch == epoch)
     with store.write() as connection:
+        if attempt is not None and connection.execute(query.with_for_update()).scalar() != attempt:
+            raise Conflict(f"Epoch {epoch} was trained again while it was measured. Measure it once more.")
         connection.execute(
             sa.delete(table).where(table.c.run_id == run_id, table.c.epoch == epoch, table.c.split == split)
         )
@@ -166,6 +191,21 @@ def records_of_image(
         row.epoch: ImageRecord(image_id, unpack_confusion(row.matrix), row.prediction, row.confidence)
         for row in rows
     }
+
+
+def picture_keys(store: Store, run_id: str, epoch: int, split: str = "valid") -> dict[str, tuple[str, str]]:
+    """Map the images that a checkpoint's pictures were kept of, in order, to the keys of these.
+
+    Returns:
+        The blob keys of prediction and confidence, by image id.
+    """
+    table = tables.confusion
+    query = sa.select(table.c.image_id, table.c.prediction, table.c.confidence).where(
+        table.c.run_id == run_id, table.c.epoch == epoch, table.c.split == split, table.c.prediction != ""
+    )
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.c.image_id))
+        return {row.image_id: (row.prediction, row.confidence) for row in rows}
 
 
 def epochs(store: Store, run_id: str) -> list[Epoch]:
@@ -414,6 +454,35 @@ def matrices(
         for row in connection.execute(query.order_by(table.c.epoch, table.c.image_id)):
             found.setdefault(row.epoch, {})[row.image_id] = unpack_confusion(row.matrix)
     return found
+
+
+def summed_matrices(
+    store: Store, run_id: str, split: str = "valid", *, epochs: Sequence[int] | None = None
+) -> dict[int, tuple[NDArray[np.int64], int]]:
+    """Give the sum of the confusion matrices of each of a run's epochs on a split, and how many they are.
+
+    Row by row, so that one matrix at a time is held, however many there are. See ``matrices``.
+    """
+    table = tables.confusion
+    query = sa.select(table.c.epoch, table.c.matrix).where(table.c.run_id == run_id, table.c.split == split)
+    if epochs is not None:
+        query = query.where(table.c.epoch.in_(epochs))
+    found: dict[int, tuple[NDArray[np.int64], int]] = {}
+    with store.read() as connection:
+        for row in connection.execute(query.order_by(table.c.epoch)).yield_per(ROWS_AT_ONCE):
+            matrix = unpack_confusion(row.matrix)
+            total, count = found.get(row.epoch, (np.zeros_like(matrix), 0))
+            total += matrix
+            found[row.epoch] = (total, count + 1)
+    return found
+
+
+def measured_counts(store: Store, run_id: str, split: str) -> dict[int, int]:
+    """Map a run's epochs to the number of images of a split that were measured with each."""
+    table = tables.confusion
+    query = sa.select(table.c.epoch, sa.func.count()).where(table.c.run_id == run_id, table.c.split == split)
+    with store.read() as connection:
+        return {epoch: int(count) for epoch, count in connection.execute(query.group_by(table.c.epoch))}
 
 
 def epochs_of(store: Store, run_ids: Sequence[str]) -> dict[str, list[Epoch]]:

@@ -178,6 +178,8 @@ def _proto(
                 verbose=False,
             )
     except (torch.onnx.OnnxExporterError, *_UNTRACEABLE) as error:
+        if "allocate" in str(error):
+            raise MemoryError(_line(error)) from error  # says nothing of the network
         raise ExportFailed(f"{name} cannot be written as ONNX: {_line(error)}") from error
     assert program is not None
     return program.model_proto

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from core.training.metrics import counted_confusion
 from core.training.network import Network, compiling, network_truth, run_network
 from core.training.progress import OnBatch, Pace, Progress
 from core.training.team import ALONE, Team
+
+LIGHT_PIXELS = 1 << 26  # of a batch, at the photos' own sizes: what is held for one is a few bytes each
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def validate(
     process; a turn of all is one call of ``on_batch``, and each yields the photos it measured.
 
     While the network computes a batch, a second thread reads the next one's photos and a third compares
-    the one before, whose photos are then yielded: figures come one batch later than ``on_batch``.
+    the one before, whose photos are then yielded: figures come one batch later than ``on_batch``. Batches
+    of large photos (LIGHT_PIXELS) are done one after the other: three of them at once are too much.
 
     Args:
         cache: the same items' pixels at the network's size, to save decoding them; it holds
@@ -74,26 +78,38 @@ def validate(
     pace = Pace()
     starts = range(0, len(items), network.batch_size)
     turns = range(0, len(starts), team.size)
-    with ThreadPoolExecutor(2) as pool:
+    pool = ThreadPoolExecutor(2)
 
-        def read(turn: int) -> Future[_Inputs] | None:
-            """Begin to read this process's batch of a turn."""
-            for start in starts[turn : turn + team.size][team.rank : team.rank + 1]:
-                return pool.submit(_read_batch, network, items, read_item, cache, start)
-            return None
+    def read(turn: int) -> Future[_Inputs] | None:
+        """Begin to read this process's batch of a turn."""
+        for start in starts[turn : turn + team.size][team.rank : team.rank + 1]:
+            return pool.submit(_read_batch, network, items, read_item, cache, start)
+        return None
 
-        waiting: list[Future[ImageResult]] = []
-        coming = read(0)
+    waiting: deque[Future[ImageResult]] = deque()
+    coming = read(0)
+    try:
         for number, turn in enumerate(turns, start=1):
-            inputs, coming = coming.result() if coming else None, read(turn + team.size)
-            begun = _begin(network, inputs, pool) if inputs else []
-            for result in waiting:
-                yield result.result()
+            inputs, coming = coming.result() if coming else None, None
+            is_light = inputs is None or inputs.pixels <= LIGHT_PIXELS
+            if is_light:
+                coming = read(turn + team.size)
+            begun = _begin(network, inputs, pool) if inputs else deque[Future[ImageResult]]()
+            inputs = None
+            if not is_light:
+                waiting.extend(begun)
+                begun.clear()
+            while waiting:
+                yield waiting.popleft().result()
             waiting = begun
+            if not is_light:
+                coming = read(turn + team.size)
             pace.images = min(len(items), number * team.size * network.batch_size)
             on_batch(Progress("validate", epoch, number, len(turns), pace.images_per_second))
-        for result in waiting:
-            yield result.result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # also where on_batch stops it, or nobody asks for the rest: what has not begun never does
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,11 @@ class _Inputs:
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
 
+    @property
+    def pixels(self) -> int:
+        """Of all photos together."""
+        return sum(truth.size for truth in self.truths)
+
 
 def _read_batch(
     network: Network, items: Sequence[VersionItem], read_item: ReadItem, cache: Cache | None, start: int
@@ -115,11 +136,11 @@ def _read_batch(
     return _Inputs([photo.image_id for photo in photos], truths, images, labels)
 
 
-def _begin(network: Network, inputs: _Inputs, pool: Executor) -> list[Future[ImageResult]]:
+def _begin(network: Network, inputs: _Inputs, pool: Executor) -> deque[Future[ImageResult]]:
     """Compute a batch's logits, and begin to compare each photo's with its truth."""
     logits, loss = _forward(network, inputs.images, inputs.labels)
     parts = zip(inputs.image_ids, inputs.truths, logits, strict=True)
-    return [pool.submit(_image_result, image_id, truth, logit, loss) for image_id, truth, logit in parts]
+    return deque(pool.submit(_image_result, image_id, truth, logit, loss) for image_id, truth, logit in parts)
 
 
 def _at_network_size(

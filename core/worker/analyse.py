@@ -33,11 +33,11 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     """Count the errors of a checkpoint on a split that it was measured on, and keep the counts.
 
     Payload: ``{run_id, epoch, split}``. A photo whose labels or pictures are gone or damaged is left out
-    and counted. What was kept of an earlier measuring is deleted. Result: ``{"photos", "skipped",
-    "analysis": blob key}``.
+    and counted, and so is apart from these one that pictures were never kept of. What was kept of an
+    earlier measuring is deleted. Result: ``{"photos", "skipped", "unpictured", "analysis": blob key}``.
 
     Raises:
-        NotFound: the checkpoint was not measured on that split, or of no photo anything is left.
+        NotFound: the checkpoint was not measured on that split, or no photo has anything left.
         Conflict: it was measured anew meanwhile.
     """
     run_id, epoch, split = (job.payload[key] for key in ("run_id", "epoch", "split"))
@@ -45,6 +45,8 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     records = runs.records(store, run_id, epoch, split)
     if not records:
         raise NotFound(f"Epoch {epoch} was not measured on {split} photos.")
+    if not any(record.has_pictures for record in records):
+        raise NotFound(f"No pictures were kept of epoch {epoch}, and errors are counted from these.")
     analyst = _Analyst(store, {item.image_id: item for item in version.items}, version.class_index)
     found = analyst.analyse(records, on_progress)
     if not found.images:
@@ -56,7 +58,8 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     for older, _ in store.blobs.list(analyses_folder(run_id, epoch, split)):
         if older != key:
             store.blobs.delete(older)
-    return {"photos": len(found.images), "skipped": len(found.skipped), "analysis": key}
+    left_out = {"skipped": len(found.skipped), "unpictured": found.unpictured}
+    return {"photos": len(found.images), **left_out, "analysis": key}
 
 
 class _Analyst:
@@ -68,17 +71,18 @@ class _Analyst:
         self._store, self._items, self._class_index = store, items, class_index
 
     def analyse(self, records: list[ImageRecord], on_progress: OnProgress) -> Analysis:
-        """Count all photos, some at once."""
+        """Count all photos that pictures were kept of, some at once."""
         cv2.setNumThreads(1)  # the photos are what is done at once
         found: list[ImageCounts] = []
+        pictured = [record for record in records if record.has_pictures]
         with ThreadPoolExecutor(THREADS) as executor:
-            for start in range(0, len(records), PHOTOS_AT_ONCE):
-                on_progress(start / len(records), f"{start} of {len(records)} photos")
-                part = records[start : start + PHOTOS_AT_ONCE]
+            for start in range(0, len(pictured), PHOTOS_AT_ONCE):
+                on_progress(start / len(pictured), f"{start} of {len(pictured)} photos")
+                part = pictured[start : start + PHOTOS_AT_ONCE]
                 found += [counts for counts in executor.map(self._counts, part) if counts is not None]
         known = {counts.image_id for counts in found}
-        skipped = tuple(record.image_id for record in records if record.image_id not in known)
-        return Analysis(_fingerprint(records), tuple(found), skipped)
+        skipped = tuple(record.image_id for record in pictured if record.image_id not in known)
+        return Analysis(_fingerprint(records), tuple(found), skipped, len(records) - len(pictured))
 
     def _counts(self, record: ImageRecord) -> ImageCounts | None:
         try:

@@ -1,17 +1,23 @@
 """The files of a run: where they lie, and the pictures of what it made of each photo."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.domain.probe import probe_set
+from core.domain.runs import Run
+from core.domain.splitting import Candidate
+from core.domain.training import DataVersion
 from core.imaging.overlay import at_display_size, encode_grey_png
+from core.storage import runs, versions
 from core.storage.blobs import Blobs
 from core.storage.patience import patiently
 from core.storage.runs import ImageRecord
+from core.storage.store import Store
 
 if TYPE_CHECKING:  # it brings torch, which most jobs do without
     from core.training.validation import ImageResult
@@ -36,7 +42,7 @@ def onnx_key(checkpoint: str) -> str:
 
 def predictions_folder(run_id: str, epoch: int, attempt: int) -> str:
     """Give the key prefix of an epoch's predictions on the validation images."""
-    return f"{run_folder(run_id)}/predictions/epoch_{epoch:03d}-a{attempt}"
+    return f"{_predictions(run_id)}/epoch_{epoch:03d}-a{attempt}"
 
 
 def evaluation_folder(run_id: str, epoch: int, split: str) -> str:
@@ -49,6 +55,31 @@ def mask_key(run_id: str, epoch: int, split: str, image_id: str) -> str:
     return f"{run_folder(run_id)}/masks/epoch_{epoch:03d}/{split}/{image_id}.png"
 
 
+def pictured_images(store: Store, run: Run, version: DataVersion) -> frozenset[str]:
+    """Choose the validation images that get pictures at each epoch of a run, by id (see ``probe_set``).
+
+    A run that goes on stays with those it began with, however many its program gave pictures then: who
+    follows a photo through the epochs is not to lose it halfway.
+    """
+    if run.config.pictures == 0:
+        return frozenset()
+    for epoch in range(run.epochs_done, 0, -1):  # one that was measured anew since has other pictures
+        keys = runs.picture_keys(store, run.id, epoch)
+        if kept := {i for i, (key, _) in keys.items() if key.startswith(f"{_predictions(run.id)}/")}:
+            return frozenset(kept)
+    items = version.split("valid")
+    if len(items) <= run.config.pictures:
+        return frozenset(item.image_id for item in items)
+    read, classes = versions.reader(store, items), {c.category_id for c in version.categories}
+    shown = {item.sha256: {a.category_id for a in read(item).annotations} & classes for item in items}
+    chosen = probe_set([Candidate(key, tuple(of)) for key, of in shown.items()], run.config.pictures)
+    return frozenset(item.image_id for item in items if item.sha256 in chosen)
+
+
+def _predictions(run_id: str) -> str:
+    return f"{run_folder(run_id)}/predictions"
+
+
 class PredictionFiles:
     """Writes what a checkpoint made of each photo while the next ones are computed.
 
@@ -56,21 +87,31 @@ class PredictionFiles:
 
     Args:
         check: called while a store that is out of reach is waited for; what it raises ends the wait.
+        pictured: ids of the images that get pictures; None means all. The others' records name none.
     """
 
     def __init__(
-        self, blobs: Blobs, executor: Executor, folder: str, check: Callable[[], None] | None = None
+        self,
+        blobs: Blobs,
+        executor: Executor,
+        folder: str,
+        check: Callable[[], None] | None = None,
+        pictured: Container[str] | None = None,
     ) -> None:
         self._blobs, self._executor, self._folder, self._check = blobs, executor, folder, check
+        self._pictured = pictured
         self._waiting: deque[Future[None]] = deque()
         self._records: list[ImageRecord] = []
 
     def add(self, result: "ImageResult") -> None:
-        """Have the pictures of one photo written.
+        """Have the pictures of one photo written, where it gets any.
 
         Raises:
             StorageError: an earlier one could not be.
         """
+        if self._pictured is not None and result.image_id not in self._pictured:
+            self._records.append(ImageRecord(result.image_id, result.confusion, "", ""))
+            return
         key = f"{self._folder}/{result.image_id}"
         pictures = {
             f"{key}.png": at_display_size(result.label_map),

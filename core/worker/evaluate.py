@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from core.domain.errors import AppError, FormatError, NotFound
+from core.domain.errors import AppError, Conflict, FormatError, NotFound
 from core.domain.labels import Split
 from core.domain.runs import Epoch, Job, Run
 from core.domain.training import DataVersion, VersionItem
@@ -70,7 +70,7 @@ def handle_every(store: Store, job: Job, on_progress: OnProgress) -> dict[str, A
             if not _is_measured(store, wanted, number):
                 _measure(store, wanted, find_epoch(store, wanted.run.id, number), on_share)
             done.append(number)
-        except (NotFound, FormatError) as error:
+        except (NotFound, FormatError, Conflict) as error:
             failed[str(number)] = str(error)
     if failed and not done:
         raise AppError(next(iter(failed.values())))
@@ -120,7 +120,8 @@ def _measure(
             keeper.keep,
             lambda progress: on_share(progress.batch / progress.batches),
         )
-        runs.set_records(store, wanted.run.id, epoch.epoch, wanted.split, keeper.files.records())
+        records = keeper.files.records()
+        runs.set_records(store, wanted.run.id, epoch.epoch, wanted.split, records, attempt=epoch.attempt)
     return measured, keeper.masks
 
 

@@ -28,7 +28,12 @@ def prepared(
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)
     make_room(folder.parent, store.blobs.cache_bytes)
-    return prepare_data(version, config, versions.reader(store, version.items), folder, on_photo)
+
+    def on_prepared(done: int, total: int) -> None:
+        os.utime(folder)  # writing into its files does not say so
+        on_photo(done, total)
+
+    return prepare_data(version, config, versions.reader(store, version.items), folder, on_prepared)
 
 
 def make_room(cache: Path, limit_bytes: int) -> None:
@@ -36,15 +41,27 @@ def make_room(cache: Path, limit_bytes: int) -> None:
 
     What was used within the last hour stays. A training under way keeps the files that it has open.
     """
-    found = [folder for folder in cache.iterdir() if _FOLDER.fullmatch(folder.name)]
-    sizes = {folder: _bytes(folder) for folder in found}
-    total = sum(sizes.values())
-    for used_at, folder in sorted((folder.stat().st_mtime, folder) for folder in found):
+    found = sorted(filter(None, (_found(f) for f in cache.iterdir() if _FOLDER.fullmatch(f.name))))
+    total = sum(size for _, size, _ in found)
+    for used_at, size, folder in found:
         if total <= limit_bytes or used_at > time.time() - IN_USE_SECONDS:
             return
         shutil.rmtree(folder, ignore_errors=True)
-        total -= sizes[folder]
+        total -= size
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _found(folder: Path) -> tuple[float, int, Path] | None:
+    """Give when a folder was used last and its bytes; None where another process has removed it meanwhile."""
+    try:
+        used_at = folder.stat().st_mtime
+        names = [Path(place, name) for place, _, files in os.walk(folder) for name in files]
+    except FileNotFoundError:
+        return None
+    return used_at, sum(map(_bytes, names)), folder
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

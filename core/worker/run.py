@@ -31,7 +31,7 @@ from core.training.loop import fit, is_stalled
 from core.training.progress import Phase, Progress
 from core.training.team import Team, open_team
 from core.training.validation import ImageResult
-from core.worker.artefacts import PredictionFiles, predictions_folder
+from core.worker.artefacts import PredictionFiles, pictured_images, predictions_folder
 from core.worker.attempt import Attempt
 from core.worker.calibrate import memory_advice, spoken_memory_errors
 from core.worker.export import checkpoint_file, export_epoch, find_epoch
@@ -225,6 +225,7 @@ def _device_name(device: torch.device, devices: int) -> str:
 def _train_epochs(attempt: Attempt, learner: Learner, on_kept: OnKept | None) -> None:
     epochs = range(learner.epochs_done, attempt.run.config.epochs)
     forecast, scores = _forecast(learner), _scores(attempt, learner.team, learner.epochs_done)
+    pictured = _pictured(attempt, learner.team)
 
     def on_batch(progress: Progress) -> None:
         attempt.report(**progress_json(progress, attempt.run.config.epochs, forecast.add(progress)))
@@ -237,7 +238,7 @@ def _train_epochs(attempt: Attempt, learner: Learner, on_kept: OnKept | None) ->
 
         def files_of(epoch: int) -> PredictionFiles:
             folder = predictions_folder(attempt.run.id, epoch, attempt.number)
-            written = PredictionFiles(attempt.store.blobs, executor, folder, attempt.sign.check)
+            written = PredictionFiles(attempt.store.blobs, executor, folder, attempt.sign.check, pictured)
             return files.setdefault(epoch, written)
 
         def on_image(epoch: int, result: ImageResult) -> None:
@@ -252,6 +253,16 @@ def _train_epochs(attempt: Attempt, learner: Learner, on_kept: OnKept | None) ->
             scores[result.epoch] = result.metrics[METRIC]
             if _is_over(attempt, scores):
                 break
+
+
+def _pictured(attempt: Attempt, team: Team) -> frozenset[str]:
+    """Choose the images that get pictures, the same ones on all processes of the team."""
+    store, run, version = attempt.store, attempt.run, attempt.version
+    chosen = patiently(lambda: pictured_images(store, run, version), check=attempt.sign.check)
+    everything = len(version.split("valid"))
+    if team.is_leader and len(chosen) < everything:
+        logger.info("pictures of %d of %d validation photos", len(chosen), everything)
+    return team.gather(chosen)[0]
 
 
 def _of_all(team: Team, pictures: PredictionFiles) -> Records:

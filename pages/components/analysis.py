@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.domain.analysis import KINDS, Analysis, ErrorCounts, Kind, Reliability
+from core.domain.errors import FormatError
 from core.domain.runs import Run, WorkState
 from core.services import analysis, training
 from core.services.analysis import ClassRow, Means, WorstPhoto
@@ -51,7 +52,11 @@ def draw_analysis(store: Store, run: Run, epoch: int) -> str | None:
         The id of a photo that the visitor chose just now, None otherwise.
     """
     with shown_errors():
-        found = analysis.find(store, run, epoch)
+        try:
+            found = analysis.find(store, run, epoch)
+        except FormatError as error:  # a damaged one can be made anew
+            st.warning(str(error), icon=":material/warning:")
+            found = None
         if found is None:
             _offer(store, run, epoch)
             return None
@@ -163,6 +168,8 @@ def _draw(store: Store, run: Run, epoch: int, found: Analysis) -> str | None:
     every = [*rows, analysis.any_damage(found)]
     photos = f"{len(found.images):,} validation photos"
     st.caption(f"{photos}, epoch {epoch}, at display size; the lowest IoU first")
+    if found.unpictured:
+        st.caption(f"Of {found.unpictured:,} more no pictures were kept, so these are not counted.")
     if found.skipped:
         st.warning(f"{len(found.skipped):,} photos are left out: their pictures or labels are gone.")
     event = st.plotly_chart(

@@ -1,6 +1,7 @@
 """An epoch against other runs' best ones: which differences are more than chance."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import streamlit as st
 
@@ -24,7 +25,9 @@ def draw_duels(store: Store, run: Run, epoch: int, rivals: Sequence[Run]) -> Non
         if best is None:
             continue
         try:
-            found = _compared(store, run, rival, (run.id, epoch, rival.id, best.epoch))
+            shown = next(e for e in evaluation.epochs(store, run.id) if e.epoch == epoch)
+            which = (run.id, epoch, shown.created_at, rival.id, best.epoch, best.created_at)
+            found = _compared(store, run, rival, which)
         except AppError as error:
             st.caption(f"{plain(rival.name)}: {error}")
             continue
@@ -41,7 +44,9 @@ def duel_in_words(found: Difference | None) -> str:
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def _compared(_store: Store, _run: Run, _rival: Run, which: tuple[str, int, str, int]) -> Difference | None:
-    """Remember a comparison of two checkpoints, which never changes."""
-    _, epoch, _, rival_epoch = which
+def _compared(
+    _store: Store, _run: Run, _rival: Run, which: tuple[str, int, datetime, str, int, datetime]
+) -> Difference | None:
+    """Remember a comparison of two checkpoints; one that was trained again is of another moment."""
+    _, epoch, _, _, rival_epoch, _ = which
     return intervals.compare(_store, (_run, epoch), (_rival, rival_epoch)).of.miou_foreground

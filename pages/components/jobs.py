@@ -66,7 +66,7 @@ def _draw_report(job: evaluation.Job, session_key: str) -> None:
     elif job.result and "annotations" in job.result:
         _draw_import(job.result)
     if st.button("Close", key=f"close_{session_key}", icon=":material/close:"):
-        del st.session_state[session_key]
+        st.session_state.pop(session_key, None)
         st.rerun()
 
 

@@ -10,7 +10,9 @@ from core.services import checkpoints, evaluation, intervals
 from core.services.home import Store
 from pages.components.results import figure
 from pages.components.shell import author, rerun_part, shown_errors
+from pages.components.words import plain
 
+SEEN = "champion_seen"  # the champion that was last shown, by project
 FEW = 10  # photos, or cars or claims: an interval of fewer is itself a guess
 MANY_SPANS = 6  # of epochs in one sentence
 HOW = (
@@ -22,6 +24,7 @@ HOW = (
 def draw_promotion(store: Store, run: Run, epoch: int) -> None:
     """Offer to make the shown epoch the champion; say why not where its checkpoint was not kept."""
     champion = evaluation.champion(store, run.project_id)
+    seen = st.session_state.get(SEEN, {}).get(run.project_id, champion)
     is_champion = champion is not None and (champion.run_id, champion.epoch) == (run.id, epoch)
     done = evaluation.epochs(store, run.id)
     lost = checkpoints.given_up(run, epoch, done)
@@ -46,9 +49,11 @@ def draw_promotion(store: Store, run: Run, epoch: int) -> None:
         disabled=bool(lost),
     ):
         with shown_errors():
-            evaluation.promote(store, run, epoch, author=author())
-            st.toast(f"Epoch {epoch} of {run.name} is the champion.", icon=":material/trophy:")
+            evaluation.promote(store, run, epoch, author=author(), replacing=seen)
+            st.session_state.get(SEEN, {}).pop(run.project_id, None)
+            st.toast(f"Epoch {epoch} of {plain(run.name)} is the champion.", icon=":material/trophy:")
             rerun_part()
+    st.session_state.setdefault(SEEN, {})[run.project_id] = champion  # what the next press replaces
     if lost:
         st.caption(lost)
     with notes, shown_errors():

@@ -3,22 +3,26 @@
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.domain.errors import AppError, FormatError, NotFound
 from core.domain.images import Project
 from core.domain.runs import Epoch, Run
 from core.domain.training import TrainingConfig, retention
-from core.services import checkpoints, evaluation, recipes, start_weights, training
+from core.services import checkpoints, evaluation, recipes, start_weights, storage_need, training
 from core.services.home import Store
+from core.services.storage_need import Pictures, PictureSize
+from core.services.training import TrainingData
 from pages.components.presets import Amount, amount_of, choose_preset
 from pages.components.results import figure
 from pages.components.settings import Changes, choose_settings, lasting
 from pages.components.shell import shown_errors
 from pages.components.tryout import draw_rate_search
-from pages.components.words import plain, size
+from pages.components.words import MIB, plain, size
 
 FILLED = "train_filled"  # (run id, epoch to start from or 0) whose settings are filled in
 ROUND = "train_round"  # counts the fillings: new widgets take new defaults
+MEASURED = 3  # runs whose pictures are looked at, until one has some
 KEEPS = {"all": "All", "best": "The best and the last", "every": "Every n-th, the best and the last"}
 
 
@@ -31,7 +35,8 @@ def fill_from(run: Run, *, epoch: int = 0) -> None:
 def choose_config(store: Store, project: Project) -> TrainingConfig | None:
     """Draw the recipe and its settings; None while a setting is wrong."""
     with shown_errors():
-        base, suffix = _choose_base(store, _usual_amount(store, project.id))
+        usual = _collected(store, project.id, TrainingConfig())
+        base, suffix = _choose_base(store, amount_of(store, project.id, usual) if usual else None)
         changes: Changes = {
             "epochs": st.number_input("Epochs", 1, 10_000, base.epochs, **lasting(f"epochs_{suffix}"))
         }
@@ -39,20 +44,27 @@ def choose_config(store: Store, project: Project) -> TrainingConfig | None:
         with st.expander("All settings", icon=":material/tune:", key="more_settings"):
             names = [category.name for category in project.categories]
             changes |= choose_settings(store, base, suffix, names)
-            changes["keep"] = _choose_keep(base, suffix)
+            changes |= _choose_kept(base, suffix)
             config = training.reconfigure(base, changes)
-            _draw_budget(store, config)
+            data = usual if _chooses_as_usual(config) else _collected(store, project.id, config)
+            _draw_budget(store, project.id, config, data)
         draw_rate_search(store, project.id, config, suffix)
         return config
     return None
 
 
-def _usual_amount(store: Store, project_id: str) -> Amount | None:
-    """Count what a training would use, for the cards; None where that is not enough yet."""
+def _collected(store: Store, project_id: str, config: TrainingConfig) -> TrainingData | None:
+    """Give what a training would use; None where that is not enough yet, which the page says elsewhere."""
     try:
-        return amount_of(store, project_id, training.collect(store, project_id, TrainingConfig()))
+        return training.collect(store, project_id, config)
     except AppError:
         return None
+
+
+def _chooses_as_usual(config: TrainingConfig) -> bool:
+    """Tell whether a run would use as many photos as the cards were drawn for."""
+    usual = TrainingConfig()
+    return all(getattr(config, key) == getattr(usual, key) for key in training.CHOOSES_PHOTOS)
 
 
 def _choose_base(store: Store, amount: Amount | None) -> tuple[TrainingConfig, str]:
@@ -133,15 +145,25 @@ def _epoch_title(number: int, epoch: Epoch | None, best: Epoch | None) -> str:
     return f"{number} (mIoU {figure(epoch.metrics.get(evaluation.METRIC))}{star})"
 
 
-def _choose_keep(base: TrainingConfig, suffix: str) -> str:
+def _choose_kept(base: TrainingConfig, suffix: str) -> Changes:
+    row = st.container(horizontal=True)
+    keep = _choose_keep(row, base, suffix)
+    pictures = row.number_input(
+        "Pictures of validation photos", 0, 10**6, base.pictures, **lasting(f"pictures_{suffix}"),
+        help="So many photos get pictures at each epoch, the same ones in all runs on the same photos; "
+        "0 keeps none. Curves and figures are of all photos and stay, whatever is kept.",
+    )  # fmt: skip
+    return {"keep": keep, "pictures": pictures}
+
+
+def _choose_keep(row: DeltaGenerator, base: TrainingConfig, suffix: str) -> str:
     kind, _, _ = base.keep.partition(":")
     now = retention(base.keep)
-    row = st.container(horizontal=True)
     kinds = list(KEEPS)
     chosen = row.selectbox(
         "Checkpoints to keep", kinds, kinds.index(kind), format_func=KEEPS.__getitem__,
         **lasting(f"keep_{suffix}"),
-        help="Curves and validation pictures of all epochs stay, whatever is kept.",
+        help="Curves, figures and pictures of all epochs stay, whatever is kept.",
     )  # fmt: skip
     if chosen == "all":
         return "all"
@@ -151,19 +173,49 @@ def _choose_keep(base: TrainingConfig, suffix: str) -> str:
     return f"{chosen}:{number}"
 
 
-def _draw_budget(store: Store, config: TrainingConfig) -> None:
-    """Say what the run's checkpoints will take, and what is there."""
-    budget = checkpoints.budget(store, config)
+def _draw_budget(store: Store, project_id: str, config: TrainingConfig, data: TrainingData | None) -> None:
+    """Say what the run's checkpoints and pictures will take, and what is there."""
+    valid = [item for item in data.items if item.split == "valid"] if data else []
+    need = storage_need.need(store, config, valid, _picture_size(store, project_id))
+    budget = need.checkpoints
     count = "1 checkpoint" if budget.most == 1 else f"{budget.most} checkpoints"
     if budget.each_bytes is None or budget.total_bytes is None:
         text = f"Keeps up to {count}; what one takes is known after the first epoch with this network."
     else:
         text = f"Keeps up to {count} of {size(budget.each_bytes)}: {size(budget.total_bytes)}."
+    text += f" {_pictures_text(need.pictures)}" if valid else ""
     if budget.kept_bytes:
-        text += f" All runs keep {size(budget.kept_bytes)} so far."
+        text += f" Checkpoints of all runs: {size(budget.kept_bytes)} so far."
     if budget.free_bytes is not None:
         text += f" {size(budget.free_bytes)} are free on the disk."
-    if budget.is_tight:
+    if need.is_tight:
         st.warning(f"{text} Keep fewer, or free some space.", icon=":material/hard_drive:")
     else:
         st.caption(text)
+
+
+def _pictures_text(pictures: Pictures) -> str:
+    if not pictures.photos:
+        return "No pictures of validation photos."
+    photos = (
+        f"{pictures.photos:,}"
+        if pictures.photos == pictures.of
+        else f"{pictures.photos:,} of {pictures.of:,}"
+    )
+    about = "about" if pictures.like else "up to about"
+    takes = f"{about} {size(pictures.total_bytes)}" if pictures.total_bytes >= MIB else "less than 1 MB"
+    epochs = "1 epoch" if pictures.epochs == 1 else f"each of {pictures.epochs:,} epochs"
+    return f"Pictures of {photos} validation photos at {epochs}: {takes}."
+
+
+def _picture_size(store: Store, project_id: str) -> PictureSize | None:
+    """Give what pictures of the project's newest runs take, asked for anew only after another epoch."""
+    measured = [run for run in training.list_runs(store, project_id) if run.epochs_done][:MEASURED]
+    return _measured_size(store, measured, tuple((run.id, run.epochs_done) for run in measured))
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _measured_size(
+    _store: Store, _measured: list[Run], versions: tuple[tuple[str, int], ...]
+) -> PictureSize | None:
+    return storage_need.picture_size(_store, _measured)

@@ -15,7 +15,12 @@ from pages.components.settings import TITLES as CHOICES
 
 TITLES = {
     **{"preset": "Preset", "model": "Model", "encoder": "Encoder", "encoder_weights": "Encoder’s weights"},
-    **{"start_weights": "Weights of your own", "start_from": "Start from", "keep": "Checkpoints to keep"},
+    **{
+        "start_weights": "Weights of your own",
+        "start_from": "Start from",
+        "keep": "Checkpoints to keep",
+        "pictures": "Pictures of validation photos",
+    },
     **{"size": "Image size", "crop": "Train on squares of", "seed": "Seed", "deterministic": "Deterministic"},
     **{"batch_size": "Batch size", "decoder_learning_rate": "Peak learning rate", "epochs": "Epochs"},
     **{"devices": "GPUs"},
@@ -76,7 +81,7 @@ def setting_word(key: str, value: Value) -> str:
     if isinstance(value, str):
         is_id = key in ("start_from", "start_weights") and value
         return f"…{value[-12:]}" if is_id else setting_words().get(key, {}).get(value, value) or "–"
-    return f"{value:g}"
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _draw_parallel(rows: Sequence[Row]) -> None:

@@ -1,5 +1,6 @@
 """Charts of what checkpoints reach on photos that they were not chosen by."""
 
+import html
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -29,7 +30,7 @@ def epoch_curves(
             drawn.add_scatter(
                 x=[epoch.epoch for epoch in found],
                 y=values,
-                name=f"{run.name}, {name}",
+                name=html.escape(f"{run.name}, {name}", quote=False),
                 mode="lines+markers",
                 line={"color": color, "dash": dash, "width": 2},
                 marker={"size": 5},
@@ -47,7 +48,7 @@ def epoch_curves(
                         "color": color,
                         "line": {"width": 1, "color": "white"},
                     },
-                    hovertemplate=f"chosen on valid: %{{y:.4f}}<extra>{run.name}</extra>",
+                    hovertemplate=f"chosen on valid: %{{y:.4f}}<extra>{html.escape(run.name)}</extra>",
                     showlegend=False,
                 )
     _calm(drawn, "Foreground mIoU per epoch; the star is the epoch that valid chooses", "epoch")
@@ -62,9 +63,9 @@ def class_bars(bars: Sequence[tuple[str, str, Sequence[dict]]]) -> go.Figure:
     drawn = go.Figure()
     for title, color, rows in bars:
         drawn.add_bar(
-            x=[row["name"] for row in rows],
+            x=[html.escape(str(row["name"]), quote=False) for row in rows],
             y=[row["iou"] for row in rows],
-            name=title,
+            name=html.escape(title, quote=False),
             marker={"color": color},
             hovertemplate="%{y:.3f}",
         )

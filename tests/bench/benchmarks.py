@@ -18,6 +18,7 @@ BENCHMARKS = {
     "memory": "tests.bench.memory",
     "intervals": "tests.bench.intervals",
     "analysis": "tests.bench.analysis",
+    "image-table": "tests.bench.image_table",
 }
 
 

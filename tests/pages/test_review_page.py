@@ -9,10 +9,12 @@ from streamlit.testing.v1 import AppTest
 from core.domain.images import Project
 from core.domain.intervals import Ties, bootstrap, count
 from core.domain.training import VersionItem
+from core.storage import runs
+from core.storage.runs import ImageRecord
 from core.storage.store import Store
 from pages.components.promotion import ties_in_words
 from tests.builders import add_image, project_with, square
-from tests.pages.said import texts
+from tests.pages.said import press, texts
 from tests.pages.trained import finish_run
 from tests.services.test_intervals import Matrices, found_share, measured_run, spread
 
@@ -117,6 +119,52 @@ def test_an_epoch_without_any_damage_has_neither_figure_nor_interval(
 
     assert [(metric.value, metric.delta) for metric in test.metric[:2]] == [("–", ""), ("–", "")]
     assert "No interval: it needs two photos that show damage." in texts(test)
+
+
+def test_next_and_previous_follow_the_list_as_it_is_sorted_and_filtered(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made = found_share([0.9, 0.2, 0.5, 0.7], classes=3)
+    made[1, 2] = 0  # the second photo shows no scratch
+    run = measured_run(store, project, photos(store, project, [None] * 4), {1: made})
+    without_pictures = [ImageRecord(r.image_id, r.confusion, "", "") for r in runs.records(store, run.id, 1)]
+    runs.set_records(store, run.id, 1, "valid", without_pictures)
+    ids = [record.image_id for record in without_pictures]
+
+    test = open_page("review")
+
+    def shown() -> int:
+        return ids.index(test.session_state["review_image"])
+
+    assert "No picture of this photo was kept at epoch 1" in texts(test)
+    assert "4 without a picture come last" in texts(test)
+    seen = [shown()]
+    while not next(button for button in test.button if button.label == "Next photo").disabled:
+        press(test, "Next photo")
+        seen.append(shown())
+    assert seen == [1, 2, 3, 0], "worst first"
+    test.selectbox(key="review_with").set_value("2").run()
+    press(test, "Previous photo")
+    press(test, "Previous photo")
+    assert shown() == 2 and next(b for b in test.button if b.label == "Previous photo").disabled
+    press(test, "Predict it now")
+    assert test.segmented_control[0].value == "Any labelled photo"
+
+
+def test_a_photo_that_the_filter_takes_out_makes_way_for_the_worst_of_the_others(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made = found_share([0.9, 0.2, 0.5], classes=3)
+    made[1, 2] = 0
+    run = measured_run(store, project, photos(store, project, [None] * 3), {1: made})
+    ids = [record.image_id for record in runs.records(store, run.id, 1)]
+    test = open_page("review")
+    assert test.session_state["review_image"] == ids[1]
+
+    test.selectbox(key="review_with").set_value("2").run()
+
+    assert not test.exception and test.session_state["review_image"] == ids[2]
+    assert "2 of 3 validation photos, worst first" in texts(test)
 
 
 @pytest.mark.parametrize(

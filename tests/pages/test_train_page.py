@@ -268,13 +268,45 @@ def test_the_disk_budget_says_what_a_run_will_keep(store: Store, open_page: Open
         connection.execute(sa.update(tables.epoch).values(checkpoint_bytes=150 << 20))
     reported.report(store, worker_report("desk", usage={"free_disk_bytes": 1 << 30}))
     test.run()
-    assert "Keeps up to 8 checkpoints of 150 MB: 1.2 GB. All runs keep 300 MB so far." in texts(test)
+    assert "Keeps up to 8 checkpoints of 150 MB: 1.2 GB." in texts(test)
+    assert "Checkpoints of all runs: 300 MB so far." in texts(test)
     assert "Keep fewer, or free some space." in texts(test)
 
     widget(test, "selectbox", "Checkpoints to keep").set_value("best").run()
 
     assert "Keeps up to 4 checkpoints of 150 MB: 600 MB." in texts(test)
     assert "Keep fewer" not in texts(test)
+
+
+def test_the_pictures_that_a_run_will_keep_are_announced(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    add_image(store, project, 7, square(1), split="valid")
+    test = open_page("train")
+    assert "Pictures of 2 validation photos at each of 8 epochs: less than 1 MB." in texts(test)
+    with store.write() as connection:
+        connection.execute(sa.update(tables.image).values(width=4096, height=3072))
+    test.run()
+    assert "Pictures of 2 validation photos at each of 8 epochs: up to about 4 MB." in texts(test)
+
+    widget(test, "number_input", "Pictures of validation photos").set_value(1).run()
+    assert "Pictures of 1 of 2 validation photos at each of 8 epochs: up to about 2 MB." in texts(test)
+    press(test, "Start training")
+    assert training.list_runs(store)[0].config.pictures == 1
+    widget(test, "number_input", "Pictures of validation photos").set_value(0).run()
+    assert "No pictures of validation photos." in texts(test)
+
+
+def test_pictures_of_an_earlier_run_say_what_the_next_ones_take(store: Store, open_page: OpenPage) -> None:
+    run = finish_run(store, project_with(store, "dent", "scratch"), epochs=1)
+    for prediction, _ in runs.picture_keys(store, run.id, 1).values():
+        store.blobs.put(prediction, b"\0" * (3 << 20))
+    test = open_page("train")
+
+    assert "Pictures of 2 validation photos at each of 8 epochs: about 48 MB." in texts(test)
+    reported.report(store, worker_report("desk", usage={"free_disk_bytes": 50 << 20}))
+    test.run()
+    assert "Keep fewer, or free some space." in texts(test), "pictures alone can fill a disk"
 
 
 def test_a_stopped_run_is_resumed_from_its_card(store: Store, project: Project, open_page: OpenPage) -> None:

@@ -94,6 +94,17 @@ def test_counts_of_photos_add_up(written: Analysis) -> None:
     )
 
 
+def test_photos_without_pictures_are_counted_and_unknown_to_older_counts() -> None:
+    counts = Analysis("x", (), ("gone",), unpictured=7)
+    assert unpack(pack(counts)) == counts
+
+    document = json.loads(gzip.decompress(pack(counts)))
+    del document["unpictured"]
+    older = gzip.compress(json.dumps(document).encode())
+
+    assert unpack(older) == Analysis("x", (), ("gone",), unpictured=0)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -101,7 +101,7 @@ def test_a_checkpoint_of_a_program_with_fewer_settings_goes_on(
 ) -> None:
     state = torch.load(checkpoint, weights_only=True)
     document = json.loads(state["document"])
-    for newer in ("devices", "deterministic", "keep", "start_from"):
+    for newer in ("devices", "deterministic", "keep", "pictures", "start_from"):
         del document["config"][newer]
     del document["class_weights"], document["ignored"]
     torch.save(state | {"document": json.dumps(document)}, checkpoint)
