@@ -8,18 +8,18 @@ from core.services.confusions import Choice, MeasuredPhotos
 from core.services.home import open_home
 from pages.components import results
 from pages.components.analysis import draw_analysis
-from pages.components.any_photo import WANTED, any_photo_view
+from pages.components.any_photo import any_photo_view
 from pages.components.chart_views import EPOCH
 from pages.components.charts import to_address
 from pages.components.confusion import draw_classes
+from pages.components.duels import draw_duels
+from pages.components.photo_stage import ANY_PHOTO, GO_TO, draw_photo
 from pages.components.promotion import draw_promotion
 from pages.components.shell import current_project, empty_state, part, rerun_part
-from pages.components.viewer import ViewerEvent, viewer
 
 IMAGE, FILTERED = "review_image", "review_filtered"  # the photo on show, and what was filtered by then
-VIEW, GO_TO = "review_view", "review_go_to"  # the widget's key, and what it is to be set to next
+VIEW = "review_view"  # the key of the choice of the view
 VALIDATION, CLASSES, ERRORS = "Validation photos", "Classes", "Kinds of errors"
-ANY_PHOTO = "Any labelled photo"
 IN_ADDRESS = {VALIDATION: "photos", CLASSES: "classes", ERRORS: "errors", ANY_PHOTO: "any"}
 
 store = open_home()
@@ -102,7 +102,8 @@ def validation_view() -> None:
         image_id = photo_on_show(photos, ids, choice)
         image_id = results.score_table(run.id, photos, listed, choice, image_id)
     with stage:
-        event = draw_photo(image_id, ids, shown.epoch)
+        event = draw_photo(store, [run, *rivals], image_id, ids, shown.epoch)
+        draw_duels(store, run, event.epoch, rivals)
     with promotion:
         draw_promotion(store, run, event.epoch)
     st.session_state[IMAGE] = image_id
@@ -114,46 +115,6 @@ def validation_view() -> None:
         rerun_part()
     if event.epoch != shown.epoch:
         rerun_part()
-
-
-def draw_photo(image_id: str, ids: list[str], epoch: int) -> ViewerEvent:
-    """Draw a photo with what the runs made of it; its neighbours are those of the list."""
-    place = f"{ids.index(image_id) + 1}" if image_id in ids else "–"
-    ends = {
-        "has_previous": image_id in ids[1:],
-        "has_next": bool(ids) and image_id != ids[-1],
-    }
-    series = results.viewer_series(store, [run, *rivals], image_id)
-    if not any(s.id == run.id and any(e.epoch == epoch for e in s.epochs) for s in series):
-        return draw_without_picture(image_id, epoch, **ends)
-    if missing := [r.name for r in rivals if r.id not in {shown.id for shown in series}]:
-        st.caption(f"Did not validate on this photo: {', '.join(missing)}")
-    image = evaluation.image(store, image_id)
-    return viewer(
-        key=f"viewer_{run.id}",
-        image=results.viewer_image(store, image),
-        truth_url=evaluation.truth_link(store, run, image),
-        series=series,
-        epoch=epoch,
-        classes=results.viewer_classes(training.data_version(store, run).categories),
-        position=f"{place} / {len(ids)}",
-        **ends,
-    )
-
-
-def draw_without_picture(image_id: str, epoch: int, *, has_previous: bool, has_next: bool) -> ViewerEvent:
-    """Say that this prediction was not kept, and offer to predict the photo once more."""
-    st.info(
-        f"No picture of this photo was kept at epoch {epoch}, only its figures.", icon=":material/hide_image:"
-    )
-    row = st.container(horizontal=True)
-    back = row.button("Previous photo", icon=":material/chevron_left:", disabled=not has_previous)
-    on = row.button("Next photo", icon=":material/chevron_right:", disabled=not has_next)
-    can_predict = image_id in {image.id for image in evaluation.labelled_images(store, run, project.id)}
-    if can_predict and row.button("Predict it now", icon=":material/image_search:"):
-        st.session_state[WANTED], st.session_state[GO_TO] = image_id, ANY_PHOTO
-        st.rerun()
-    return ViewerEvent(epoch, "next" if on else "previous" if back else None)
 
 
 @part
