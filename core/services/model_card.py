@@ -24,7 +24,7 @@ from core.domain.scores import score
 from core.domain.training import DataVersion
 from core.imaging import reading
 from core.imaging.overlay import at_display_size, blend, decode_index_png, encode_jpeg
-from core.services import checkpoints, evaluation, every_epoch, intervals, pictures
+from core.services import checkpoints, confusions, evaluation, every_epoch, intervals, pictures
 from core.services.card_facts import (
     Fact,
     Rate,
@@ -212,15 +212,11 @@ def _measured(store: Store, run: Run, epoch: int, version: DataVersion, split: S
             )
             for i, category in enumerate(version.categories, start=1)
         ),
-        confusion=tuple(_row_shares(row) for row in total),
+        confusion=tuple(tuple(_rate(float(v)) for v in row) for row in confusions.shares(total, "truth")),
         undamaged=int(is_undamaged.sum()),
         alarmed=int(is_alarmed.sum()),
         alarm_share=float(np.median(shares)) if shares.size else None,
     )
-
-
-def _row_shares(row: NDArray[np.int64]) -> tuple[Rate, ...]:
-    return tuple(float(pixels / row.sum()) if row.sum() else None for pixels in row)
 
 
 def _rate(value: float) -> Rate:
