@@ -20,6 +20,7 @@ SMALL = {
     "threads": "1",
     "keep": "best:1",
     "epoch_images": "0",
+    "deterministic": "true",  # else the memory layout is the one that two timed steps prefer
 }
 
 

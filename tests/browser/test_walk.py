@@ -117,7 +117,7 @@ def choose_the_champion(app: App, page: Page) -> None:
     expect(viewer).to_have_attribute("data-epoch-shown", other)
     page.get_by_role("button", name=f"Make epoch {other} champion").click()
 
-    expect(page.get_by_text(re.compile("Champion$"))).to_be_visible()
+    expect(page.get_by_test_id("stMain").get_by_text(re.compile("Champion$"))).to_be_visible()
     chosen = evaluation.champion(app.store, only_project(app.store).id)
     assert chosen is not None and str(chosen.epoch) == other
 
