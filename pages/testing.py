@@ -107,7 +107,7 @@ def draw_tests(chosen: list[Run]) -> None:
             (
                 f"{run.name}, epoch {best[run.id].epoch}",
                 colors[run.id],
-                every_epoch.class_rows(best[run.id], training.data_version(store, run).categories),
+                every_epoch.class_iou(best[run.id], training.data_version(store, run).categories),
             )
             for run in together
         ]

@@ -15,18 +15,13 @@ from core.domain.training import TrainingConfig, changed_config
 from core.services import evaluation, recipes, training
 from core.services.csv_cells import safe
 from core.services.home import Store
+from core.services.run_table import FIGURES, figure_of
 from core.storage import jobs, projects, run_marks, runs, versions
 
 TAG = "benchmark: "  # and the benchmark's name: the tag of its runs
 MAX_NAME = 25  # a tag has at most 40 characters
 MAX_SEEDS = 10
 MAX_RUNS = 200
-FIGURES = {
-    "miou": evaluation.METRIC,
-    "dice": "val_dice_foreground",
-    "any_dice": "val_any_dice",
-    "pixel_accuracy": "val_pixel_accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -246,8 +241,7 @@ def _row(store: Store, project: str, preset: str, data: str, members: Sequence[R
     best = {run.id: evaluation.best_epoch(epochs.get(run.id, [])) for run in done}
     found = [(run, epoch) for run in done if (epoch := best[run.id]) is not None]
     figures = {
-        key: spread([v for _, epoch in found if (v := epoch.metrics.get(metric)) is not None])
-        for key, metric in FIGURES.items()
+        key: spread([v for _, epoch in found if (v := figure_of(epoch, key)) is not None]) for key in FIGURES
     }
     has_photos = bool(done) and any(item.split == "test" for item in versions.get(store, data).items)
     tested = {run.id: _on_test(store, run, epoch) for run, epoch in found} if has_photos else {}

@@ -96,24 +96,10 @@ def measured(
     return found
 
 
-def class_rows(found: MeasuredEpoch, categories: Sequence[Category]) -> list[dict[str, object]]:
-    """Give the figures of each class: name, IoU, Dice, precision, recall; None where one is not defined."""
-    scores = found.scores
-    return [
-        {
-            "name": category.name,
-            **{
-                key: None if np.isnan(values[index]) else values[index]
-                for key, values in {
-                    "iou": scores.iou,
-                    "dice": scores.dice,
-                    "precision": scores.precision,
-                    "recall": scores.recall,
-                }.items()
-            },
-        }
-        for index, category in enumerate(categories, start=1)
-    ]
+def class_iou(found: MeasuredEpoch, categories: Sequence[Category]) -> dict[str, float | None]:
+    """Map the names of the classes to their IoU, None where it is not defined."""
+    values = found.scores.iou[1:]
+    return {c.name: None if np.isnan(v) else v for c, v in zip(categories, values, strict=True)}
 
 
 def warnings(run: Run, found: Sequence[MeasuredEpoch]) -> list[str]:

@@ -57,6 +57,7 @@ def handle_every(store: Store, job: Job, on_progress: OnProgress) -> dict[str, A
     payload = job.payload
     wanted = _Wanted.of(store, {**payload, "masks": False})
     numbers: list[int] = payload["epochs"]
+    known = runs.measured_counts(store, wanted.run.id, wanted.split)
     done: list[int] = []
     failed: dict[str, str] = {}
     for place, number in enumerate(numbers):
@@ -67,7 +68,7 @@ def handle_every(store: Store, job: Job, on_progress: OnProgress) -> dict[str, A
 
         on_share(0.0)
         try:
-            if not _is_measured(store, wanted, number):
+            if known.get(number, 0) < len(wanted.items):
                 _measure(store, wanted, find_epoch(store, wanted.run.id, number), on_share)
             done.append(number)
         except (NotFound, FormatError, Conflict) as error:
@@ -95,11 +96,6 @@ class _Wanted:
         run = runs.get(store, payload["run_id"])
         version = versions.get(store, run.data_version_id)
         return _Wanted(run, version, payload["split"], payload["masks"])
-
-
-def _is_measured(store: Store, wanted: _Wanted, epoch: int) -> bool:
-    found = {record.image_id for record in runs.records(store, wanted.run.id, epoch, wanted.split)}
-    return bool(found) and found >= {item.image_id for item in wanted.items}
 
 
 def _measure(

@@ -58,13 +58,13 @@ def epoch_curves(
     return drawn
 
 
-def class_bars(bars: Sequence[tuple[str, str, Sequence[dict]]]) -> go.Figure:
-    """Draw the IoU per class of some checkpoints side by side: each a title, a colour and its class rows."""
+def class_bars(bars: Sequence[tuple[str, str, Mapping[str, float | None]]]) -> go.Figure:
+    """Draw the IoU per class of some checkpoints side by side: each a title, a colour, IoU by class name."""
     drawn = go.Figure()
-    for title, color, rows in bars:
+    for title, color, ious in bars:
         drawn.add_bar(
-            x=[html.escape(str(row["name"]), quote=False) for row in rows],
-            y=[row["iou"] for row in rows],
+            x=[html.escape(name, quote=False) for name in ious],
+            y=list(ious.values()),
             name=html.escape(title, quote=False),
             marker={"color": color},
             hovertemplate="%{y:.3f}",

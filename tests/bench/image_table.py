@@ -3,9 +3,7 @@
 import time
 from collections.abc import Sequence
 
-import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
 from core.domain.images import Project
 from core.domain.runs import Run
@@ -18,6 +16,7 @@ from core.storage import projects, runs, tables, versions
 from core.storage.store import new_id
 from pages.components.results import table_rows
 from tests.bench.figures import Figure, median_figure, median_ratio
+from tests.bench.intervals import drawn_matrices
 from tests.bench.processes import fresh_home
 
 PHOTOS = 10_000
@@ -130,19 +129,8 @@ def _confusion_rows(run: Run, ids: Sequence[str]) -> list[dict[str, object]]:
             "prediction": f"{folder}/{image_id}.png",
             "confidence": f"{folder}/{image_id}-confidence.png",
         }
-        for image_id, matrix in zip(ids, _matrices(), strict=True)
+        for image_id, matrix in zip(ids, drawn_matrices(PHOTOS, CLASSES), strict=True)
     ]
-
-
-def _matrices() -> NDArray[np.int64]:
-    """Draw photos of 12 megapixels on each of which a few classes are to be seen."""
-    rng = np.random.default_rng(1)
-    matrices = rng.integers(0, 200_000, (PHOTOS, CLASSES, CLASSES))
-    is_shown = rng.random((PHOTOS, CLASSES)) < 0.25
-    is_shown[:, 0] = True
-    matrices *= is_shown[:, :, None] & is_shown[:, None, :]
-    matrices[:, 0, 0] += 10_000_000
-    return matrices
 
 
 def _seconds(store: Store, run: Run) -> float:

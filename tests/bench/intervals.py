@@ -17,7 +17,7 @@ LOOP_DRAWS = 20  # of the plain loop, whose time is scaled to DRAWS
 
 def measure(*, is_quick: bool) -> list[Figure]:
     """Take both in turns: from stored matrices to every interval, and draw after draw by ``score``."""
-    matrices = _matrices()
+    matrices = drawn_matrices(PHOTOS, CLASSES)
     ours: list[float] = []
     plain: list[float] = []
     for _ in range(3 if is_quick else 11):
@@ -44,11 +44,11 @@ def measure(*, is_quick: bool) -> list[Figure]:
     ]
 
 
-def _matrices() -> NDArray[np.int64]:
-    """Draw photos of 12 megapixels on each of which a few classes are to be seen."""
+def drawn_matrices(photos: int, classes: int) -> NDArray[np.int64]:
+    """Draw confusion matrices of photos of 12 megapixels on each of which a few classes are to be seen."""
     rng = np.random.default_rng(1)
-    matrices = rng.integers(0, 200_000, (PHOTOS, CLASSES, CLASSES))
-    is_shown = rng.random((PHOTOS, CLASSES)) < 0.25
+    matrices = rng.integers(0, 200_000, (photos, classes, classes))
+    is_shown = rng.random((photos, classes)) < 0.25
     is_shown[:, 0] = True
     matrices *= is_shown[:, :, None] & is_shown[:, None, :]
     matrices[:, 0, 0] += 10_000_000
