@@ -90,6 +90,7 @@ def draw_tests(chosen: list[Run]) -> None:
         for warning in every_epoch.warnings(run, tested[run.id]):
             st.info(plain(warning), icon=":material/balance:")
     if any(len(tested[run.id]) > 1 for run in shown):
+        st.caption("Solid test, dotted valid. Star: the epoch that valid chooses.")
         curves = epoch_curves(shown, tested, colors)
         st.plotly_chart(curves, width="stretch", key="tests", config={"displaylogo": False})
     best = {run.id: epoch for run in shown for epoch in tested[run.id] if epoch.is_best_on_valid}

@@ -51,7 +51,7 @@ def epoch_curves(
                     hovertemplate=f"chosen on valid: %{{y:.4f}}<extra>{html.escape(run.name)}</extra>",
                     showlegend=False,
                 )
-    _calm(drawn, "Foreground mIoU per epoch; the star is the epoch that valid chooses", "epoch")
+    _calm(drawn, "Foreground mIoU", "epoch")
     epochs = [epoch.epoch for found in tested.values() for epoch in found]
     if epochs and max(epochs) - min(epochs) < MANY_EPOCHS:
         drawn.update_xaxes(dtick=1)
