@@ -23,6 +23,7 @@ IGNORED = 255
 
 MAX_OPS = 10_000
 MAX_POINTS = 100_000
+MAX_NOTE = 1000
 
 # Okabe & Ito's colour-blind-safe set without black and grey, then lighter and darker steps of it.
 # Source: https://jfly.uni-koeln.de/color/
@@ -68,6 +69,12 @@ class ImageState(StrEnum):
     UNLABELLED = "unlabelled"
     IN_PROGRESS = "in_progress"
     DONE = "done"
+    APPROVED = "approved"  # done, and somebody looked it over
+    REJECTED = "rejected"  # looked over and sent back, with a note
+
+
+FINISHED = frozenset({ImageState.DONE, ImageState.APPROVED})
+"""The states whose labels count: in exports, trainings and measurements."""
 
 
 class Source(StrEnum):
@@ -76,6 +83,7 @@ class Source(StrEnum):
     DRAWN = "drawn"
     IMPORTED = "imported"
     SKETCHED = "sketched"  # marked on a prediction; waits in the labelling queue
+    SUGGESTED = "suggested"  # a model's guess that nobody has accepted yet: no label, see is_suggestion
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,16 @@ class Annotation:
     ops: tuple[Op, ...]
     source: Source = Source.DRAWN
     author: str = ""
+    note: str = ""
+
+    @property
+    def is_suggestion(self) -> bool:
+        """Whether it waits to be accepted or rejected; until then it counts nowhere."""
+        return self.source is Source.SUGGESTED
 
     def __post_init__(self) -> None:
+        if len(self.note) > MAX_NOTE:
+            raise FormatError(f"A note may have {MAX_NOTE} characters, not {len(self.note)}.")
         if not 1 <= len(self.ops) <= MAX_OPS:
             raise FormatError(f"An annotation needs 1 to {MAX_OPS} strokes, not {len(self.ops)}.")
 
@@ -156,16 +172,18 @@ class AnnotationSet:
     annotations: tuple[Annotation, ...]
     author: str = ""
     saved_at: str = ""
+    note: str = ""  # about the image; why it was rejected, for instance
 
 
 def annotation_to_json(annotation: Annotation) -> dict[str, Any]:
-    """Give the JSON form: ``{id, category_id, ops: [...], source, author}``."""
+    """Give the JSON form: ``{id, category_id, ops: [...], source, author, note}``."""
     return {
         "id": annotation.id,
         "category_id": annotation.category_id,
         "ops": [_op_to_json(op) for op in annotation.ops],
         "source": annotation.source.value,
         "author": annotation.author,
+        "note": annotation.note,
     }
 
 
@@ -184,6 +202,7 @@ def annotation_from_json(value: object) -> Annotation:
             ops=tuple(_op_from_json(op) for op in value["ops"]),
             source=Source(value.get("source", "drawn")),
             author=str(value.get("author", ""))[:80],
+            note=str(value.get("note", "")),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise FormatError(f"An annotation cannot be read: {error!r}.") from error

@@ -42,6 +42,7 @@ ANNOTATIONS = st.builds(
     ops=st.lists(OPS, min_size=1, max_size=4).map(tuple),
     source=st.sampled_from(Source),
     author=st.text(max_size=80),
+    note=st.text(max_size=80),
 )
 SQUARE = {"kind": "polygon", "points": [[0, 0], [4, 0], [4, 4]]}
 PLAIN = {"id": "a", "category_id": 1, "ops": [SQUARE]}
@@ -83,6 +84,7 @@ def test_source_author_and_subtract_may_be_left_out() -> None:
         {**PLAIN, "ops": [{"kind": "brush", "points": [], "radius": 2}]},
         {**PLAIN, "ops": [{"kind": "rle", "size": [4], "counts": "1"}]},
         {**PLAIN, "source": "guessed"},
+        {**PLAIN, "note": "n" * 1001},
     ],
 )
 def test_a_broken_annotation_is_refused(value: object) -> None:
