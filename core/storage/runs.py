@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
@@ -513,4 +514,8 @@ def epochs_of(store: Store, run_ids: Sequence[str]) -> dict[str, list[Epoch]]:
 
 
 def _decoded(texts: Sequence[str]) -> list[dict[str, Any]]:
-    return json.loads(f"[{','.join(texts)}]")
+    together = f"[{','.join(texts)}]"
+    try:
+        return orjson.loads(together)
+    except orjson.JSONDecodeError:  # NaN is no JSON, but SQLite keeps it
+        return json.loads(together)

@@ -1,12 +1,14 @@
 """Runs: what an epoch leaves, fenced; figures per image; the champion."""
 
+import math
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from core.domain.errors import Fenced, NotFound
+from core.domain.errors import Conflict, Fenced, NotFound
 from core.domain.images import Project
 from core.domain.runs import Champion, Epoch, Run, WorkState
 from core.domain.training import TrainingConfig
@@ -291,3 +293,48 @@ def test_the_newest_champion_counts(store: Store, project: Project, run: Run, cl
     champions.set_champion(store, second)
 
     assert champions.champion(store, project.id) == second
+
+
+def test_of_many_who_choose_at_the_same_moment_one_wins(
+    store: Store, project: Project, run: Run, claim: Claim
+) -> None:
+    add_epochs(store, claim, 4)
+    ready, outcomes = threading.Barrier(4), []
+
+    def choose(epoch: int) -> None:
+        chosen = Champion(project.id, run.id, epoch, "", f"tab {epoch}", tables.now())
+        ready.wait()
+        try:
+            champions.set_champion(store, chosen, replacing=None)
+            outcomes.append(epoch)
+        except Conflict as conflict:
+            outcomes.append(str(conflict))
+
+    tabs = [threading.Thread(target=choose, args=(epoch,)) for epoch in (1, 2, 3, 4)]
+    for tab in tabs:
+        tab.start()
+    for tab in tabs:
+        tab.join()
+
+    (winner,) = [outcome for outcome in outcomes if isinstance(outcome, int)]
+    told = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    assert [c.epoch for c in champions.champions(store, project.id)] == [winner]
+    assert len(told) == 3
+    assert all(f"tab {winner} made epoch {winner}" in sentence for sentence in told)
+
+
+def test_the_epochs_of_several_runs_come_as_those_of_one(store: Store, run: Run, claim: Claim) -> None:
+    add_epochs(store, claim, 3)
+
+    assert runs.epochs_of(store, [run.id, "no such run"]) == {run.id: runs.epochs(store, run.id)}
+    assert [epoch.epoch for epoch in runs.epochs(store, run.id)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)  # PostgreSQL takes no NaN in JSON
+def test_a_figure_that_is_no_number_stops_no_list(store: Store, run: Run, claim: Claim) -> None:
+    runs.add_epoch(store, claim, epoch_of(claim, 1, loss=math.nan), [])
+
+    (epoch,) = runs.epochs_of(store, [run.id])[run.id]
+
+    loss = epoch.metrics["train_loss"]
+    assert loss is not None and math.isnan(loss)
