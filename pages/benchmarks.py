@@ -14,7 +14,7 @@ from pages.components.words import duration, plain
 SHOWN = "benchmark_shown"
 REFUSED = "benchmark_refused"
 LIVE_SECONDS = "5s"
-BUDGETS = {"own": "As each preset is", "photos": "The same number of photos shown"}
+BUDGETS = {"own": "As each preset is", "photos": "Equal number of photos"}
 
 store = open_home()
 project = current_project()

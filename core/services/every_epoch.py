@@ -65,7 +65,7 @@ def measure(store: Store, run: Run, split: Split = "test") -> Job:
     if not kept:
         raise NotFound(f"The run “{run.name}” has kept no checkpoint.")
     payload = {"run_id": run.id, "epochs": kept, "split": split}
-    return jobs.create(store, "evaluate_every", payload, run.project_id)
+    return jobs.create(store, "evaluate_every", payload, run.project_id, priority=-1)
 
 
 def under_way(store: Store, run: Run, split: Split = "test") -> Job | None:

@@ -104,7 +104,8 @@ def claim(
 
     Order: priority descending, then age. Where the first one does not fit now it waits, and nobody
     overtakes it; what can never fit here is left to other hosts. A row waits here as long as the
-    processes of a former attempt of it are not seen gone (``reservations.release``).
+    processes of a former attempt of it are not seen gone (``reservations.release``). What takes long and
+    nobody waits for has a priority below 0: it leaves the last of several slots to others.
 
     Args:
         submission: beginning of the name that a cluster will know the attempt by; kept with the claim.
@@ -115,7 +116,7 @@ def claim(
         row = connection.execute(_next_queued(table, host, room, now)).first()
         if row is None:
             return None
-        gpu_ids = _reserved(connection, table, host, room, row.devices)
+        gpu_ids = _reserved(connection, table, host, room, row.devices, is_patient=row.priority < 0)
         if gpu_ids is None:
             return None
         attempt = row.attempt + 1
@@ -151,7 +152,7 @@ def lock_host(connection: sa.Connection, host: str) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"host {host}"))))
 
 
-def _next_queued(table: sa.Table, host: str, room: Room, now: datetime) -> sa.Select[Any, Any, Any]:
+def _next_queued(table: sa.Table, host: str, room: Room, now: datetime) -> sa.Select[Any, Any, Any, Any]:
     held = tables.reservation
     is_held_here = sa.exists().where(held.c.work_id == table.c.id, held.c.host == host)
     is_due = sa.or_(
@@ -160,7 +161,7 @@ def _next_queued(table: sa.Table, host: str, room: Room, now: datetime) -> sa.Se
         table.c.not_before > now + MAX_BACK_OFF,  # the clock was put back
     )
     return (
-        sa.select(table.c.id, table.c.attempt, table.c.devices)
+        sa.select(table.c.id, table.c.attempt, table.c.devices, table.c.priority)
         .where(table.c.state == WorkState.QUEUED, is_due, ~is_held_here, table.c.devices <= room.largest)
         .order_by(table.c.priority.desc(), table.c.id)
         .limit(1)
@@ -169,14 +170,15 @@ def _next_queued(table: sa.Table, host: str, room: Room, now: datetime) -> sa.Se
 
 
 def _reserved(
-    connection: sa.Connection, table: sa.Table, host: str, room: Room, devices: int
+    connection: sa.Connection, table: sa.Table, host: str, room: Room, devices: int, *, is_patient: bool
 ) -> tuple[str, ...] | None:
     """Choose the GPUs for so many devices, () where the host has none; None when there is no room."""
     held = tables.reservation
     query = sa.select(held.c.lane, held.c.gpu_ids).where(held.c.host == host)
     taken = connection.execute(query).all()
     if not room.gpu_ids:
-        return () if sum(row.lane == table.name for row in taken) < room.slots else None
+        slots = max(1, room.slots - 1) if is_patient and table is JOBS else room.slots
+        return () if sum(row.lane == table.name for row in taken) < slots else None
     in_use = {gpu_id for row in taken for gpu_id in row.gpu_ids}  # a job may have borrowed one
     free = [gpu_id for gpu_id in room.gpu_ids if gpu_id not in in_use]
     return tuple(free[: max(1, devices)]) if len(free) >= max(1, devices) else None

@@ -51,6 +51,26 @@ def test_priority_goes_before_age(store: Store) -> None:
     assert claimed == [urgent, first, second]
 
 
+def test_patient_work_leaves_the_last_slot_to_others(store: Store) -> None:
+    long, longer = queue_job(store, priority=-1), queue_job(store, priority=-1)
+    assert claim_next(store, room=Room(2)).work_id == long
+    assert lifecycle.claim(store, JOBS, HERE, Room(2)) is None
+
+    asked_for = queue_job(store)
+
+    assert claim_next(store, room=Room(2)).work_id == asked_for
+    reservations.release(store, Claim(long, 1))
+    assert lifecycle.claim(store, JOBS, HERE, Room(2)) is None, "one is free, and it is the last"
+    reservations.release(store, Claim(asked_for, 1))
+    assert claim_next(store, room=Room(2)).work_id == longer
+
+
+def test_patient_work_takes_the_only_slot(store: Store) -> None:
+    long = queue_job(store, priority=-1)
+
+    assert claim_next(store, room=Room(1)).work_id == long
+
+
 def test_what_is_prioritised_goes_before_all_that_wait(store: Store) -> None:
     ordinary, urgent, last = queue_job(store), queue_job(store, priority=5), queue_job(store)
 
