@@ -8,7 +8,7 @@ PORT ?= 8501
 WORKERS ?= 2
 QUICK := not browser and not acceptance and not integration and not slow and not gpu
 
-.PHONY: help setup setup-dev run check test test-integration test-slow bench bench-presets screenshots format clean
+.PHONY: help setup setup-dev run check test test-integration test-slow bench bench-presets bench-labelling screenshots format clean
 
 help:
 	@echo "make run               install what is missing and start the app on http://localhost:$(PORT)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow         tests that take minutes"
 	@echo "make bench             measure; writes docs/benchmarks"
 	@echo "make bench-presets     what each network learns in a few minutes; takes hours, goes on where it stopped"
+	@echo "make bench-labelling   clicks per object with and without assistance; writes docs/benchmarks/labelling.md"
 	@echo "make screenshots       draw docs/screenshots from the sample project"
 
 $(VENV)/installed: requirements.txt
@@ -61,6 +62,9 @@ bench: setup-dev
 
 bench-presets: setup-dev
 	$(BIN)/python -m tests.bench.presets
+
+bench-labelling: setup-dev
+	$(BIN)/python -m tests.bench.labelling
 
 screenshots: setup-dev
 	MASKWRIGHT_CHROMIUM="$$(tests/tools.sh chromium)" $(BIN)/python -m tests.bench.screenshots

@@ -4,9 +4,10 @@
  */
 
 import {
-  boxOfPoints, distance, distanceToLine, isInsideBox, isInsideMask, isInsidePolygon, joinBoxes, nearestEdge,
-  polygonArea, rleMask, rounded,
+  boxOfPoints, clipPolygon, distance, distanceToLine, isInsideBox, isInsideMask, isInsidePolygon, joinBoxes,
+  nearestEdge, polygonArea, rleMask, rounded,
 } from "./geometry.js";
+import { areaOf, maskOf, movedRle } from "./raster.js";
 
 /** Smaller polygons are a slip of the hand, not damage; in square image pixels. */
 export const SMALLEST_AREA = 9;
@@ -25,8 +26,9 @@ export function brushOp(points, radius, subtract = false) {
   return { kind: "brush", points: rounded(points), radius: Math.round(radius * 10) / 10, subtract };
 }
 
-export function isTooSmall(op) {
-  return op.kind === "polygon" && polygonArea(op.points) < SMALLEST_AREA;
+/** On an image that is itself tiny, what covers half of it is meant. */
+export function isTooSmall(op, { width, height } = { width: Infinity, height: Infinity }) {
+  return op.kind === "polygon" && polygonArea(op.points) < Math.min(SMALLEST_AREA, (width * height) / 2);
 }
 
 export function withOp(annotation, op) {
@@ -40,15 +42,53 @@ export function withPoints(annotation, opIndex, points) {
   return { ...annotation, ops };
 }
 
-/** Moved by whole ops; null when it holds an imported mask, which has no points to move. */
+/** Moved by whole ops; an imported mask goes by whole pixels and loses what leaves the image. */
 export function moved(annotation, dx, dy) {
-  if (annotation.ops.some((op) => op.kind === "rle")) return null;
-  const shift = (op) => ({ ...op, points: rounded(op.points.map(([x, y]) => [x + dx, y + dy])) });
-  return { ...annotation, ops: annotation.ops.map(shift) };
+  const hasMask = annotation.ops.some((op) => op.kind === "rle");
+  const [x, y] = hasMask ? [Math.round(dx), Math.round(dy)] : [dx, dy];
+  const shift = (op) =>
+    op.kind === "rle" ? movedRle(op, x, y) : { ...op, points: rounded(op.points.map(([px, py]) => [px + x, py + y])) };
+  return { ...annotation, ops: annotation.ops.map(shift).filter((op) => op !== null) };
+}
+
+/** What of an annotation lies on the image; null when that is nothing. Brush strokes keep their line. */
+export function clipped(annotation, size) {
+  const ops = annotation.ops.flatMap((op) => {
+    if (op.kind !== "polygon" || op.subtract || isOnImage(op.points, size)) return [op];
+    const points = rounded(clipPolygon(op.points, size));
+    return points.length < 3 ? [] : [{ ...op, points }];
+  });
+  const isSame = ops.length === annotation.ops.length && ops.every((op, i) => op === annotation.ops[i]);
+  const inside = isSame ? annotation : { ...annotation, ops };
+  return areaOf(maskOf(inside.ops, size)) > 0 ? inside : null;
+}
+
+function isOnImage(points, { width, height }) {
+  return points.every(([x, y]) => x >= 0 && y >= 0 && x <= width && y <= height);
+}
+
+/** The same object once more, as a new one of `author`. */
+export function duplicateOf(annotation, author) {
+  return { ...annotation, id: newId(), source: "drawn", author };
 }
 
 export function replaced(annotations, changed) {
   return annotations.map((annotation) => (annotation.id === changed.id ? changed : annotation));
+}
+
+/** With each of several annotations in its old one's place. */
+export function replacedAll(annotations, changed) {
+  const byId = new Map(changed.map((annotation) => [annotation.id, annotation]));
+  return annotations.map((annotation) => byId.get(annotation.id) ?? annotation);
+}
+
+/** With the chosen ones a step up (1) or down (-1) in painting order; together, they keep theirs. */
+export function reordered(annotations, ids, step) {
+  const list = step > 0 ? [...annotations] : [...annotations].reverse();
+  for (let i = list.length - 2; i >= 0; i -= 1) {
+    if (ids.has(list[i].id) && !ids.has(list[i + 1].id)) [list[i], list[i + 1]] = [list[i + 1], list[i]];
+  }
+  return step > 0 ? list : list.reverse();
 }
 
 export function without(annotations, id) {

@@ -1,5 +1,6 @@
 /**
- * Save one image's annotations: at most one request under way, the newest state next, nothing lost.
+ * Save one image's labels: at most one request under way, the newest state next, nothing lost.
+ * A content is `{annotations, state, note}`.
  *
  * Statuses: `idle` (nothing changed), `saving`, `saved`, `retrying` (network, server or disk),
  * `conflict` (somebody else saved first), `expired` (the signed link), `refused` (the server will
@@ -7,7 +8,7 @@
  * server has it.
  */
 
-import { areSame } from "./annotations.js";
+import { isSameContent } from "./changes.js";
 
 const FIRST_DELAY_MS = 1000;
 const LONGEST_DELAY_MS = 30000;
@@ -26,19 +27,21 @@ export class Saver {
   #isClosed = false;
 
   /**
-   * @param {{imageId: string, rev: number, url: string}} target
+   * @param {{imageId: string, rev: number, url: string, content: object?}} target the content of `rev`
    * @param {{fetch, storage, setTimeout, clearTimeout, now, onStatus, onConflict}} env
    *   the outside world, so that tests need no browser.
    */
   constructor(target, env) {
     this.imageId = target.imageId;
     this.rev = target.rev;
+    this.base = target.content ?? null; // what `rev` holds: both sides of a conflict started from it
     this.url = target.url;
     this.status = "idle";
     this.message = "";
     this.savedAt = null;
     this.conflict = null;
     this.isGone = false;
+    this.left = []; // `{id, reason}` of what the server saved without
     this.#env = env;
   }
 
@@ -79,14 +82,17 @@ export class Saver {
     this.#request(content);
   }
 
-  /** Answer a conflict: send ours on top of theirs, or drop ours. Gives what to show. */
-  resolve(choice) {
+  /**
+   * Answer a conflict: "mine" goes on top of theirs, so does "both", the merged content; "theirs" drops
+   * ours. Gives what to show.
+   */
+  resolve(choice, merged = null) {
     const theirs = this.conflict;
-    const ours = this.#next ?? this.#failed;
+    const ours = choice === "both" ? merged : (this.#next ?? this.#failed);
     this.conflict = null;
-    this.rev = theirs.rev;
+    [this.rev, this.base] = [theirs.rev, contentOf(theirs)];
     this.#next = this.#failed = null;
-    if (choice === "mine") {
+    if (choice !== "theirs") {
       this.#set("saving");
       this.change(ours);
       return ours;
@@ -97,7 +103,7 @@ export class Saver {
     return theirs;
   }
 
-  /** What an earlier visit could not send: `{rev, annotations, state, at}`, or null. */
+  /** What an earlier visit could not send: `{rev, annotations, state, note, at}`, or null. */
   draft() {
     try {
       return JSON.parse(this.#env.storage.getItem(this.#draftKey()) ?? "null");
@@ -117,9 +123,9 @@ export class Saver {
     this.#forgetDraft();
   }
 
-  /** Build on a newer revision; only while there is nothing of ours to lose. */
-  adopt(rev) {
-    if (this.isClean) this.rev = Math.max(this.rev, rev);
+  /** Build on a newer revision with its content; only while there is nothing of ours to lose. */
+  adopt(rev, content = null) {
+    if (this.isClean && rev > this.rev) [this.rev, this.base] = [rev, content];
   }
 
   /** Use a freshly signed link; what the old one could not send goes out at once. */
@@ -151,7 +157,8 @@ export class Saver {
   }
 
   #body(content) {
-    return JSON.stringify({ rev: this.rev, annotations: content.annotations, state: content.state });
+    const { annotations, state, note } = content;
+    return JSON.stringify({ rev: this.rev, annotations, state, note: note ?? "" });
   }
 
   async #request(content) {
@@ -161,7 +168,7 @@ export class Saver {
       method: "PUT",
       headers: { "content-type": "application/json" },
       body,
-      keepalive: body.length < KEEPALIVE_BYTES, // outlives the page when the tab is closed
+      keepalive: isSmall(body), // outlives the page when the tab is closed
     };
     let response = null;
     let answer = {};
@@ -177,7 +184,7 @@ export class Saver {
 
   #read(content, status, answer) {
     this.isGone = status === 404;
-    if (status === 200) return this.#saved(answer);
+    if (status === 200) return this.#saved(answer, content);
     this.#failed = this.#next ? null : content;
     if (status === 409) return this.#collided(content, answer);
     if (status === 403) return this.#stop("expired", "This page's link has expired. Reload the page.");
@@ -189,9 +196,10 @@ export class Saver {
     this.#retryLater(answer.message);
   }
 
-  #saved(answer) {
-    this.rev = answer.rev;
+  #saved(answer, content) {
+    [this.rev, this.base] = [answer.rev, content];
     this.savedAt = answer.saved_at ?? null;
+    this.left = answer.refused ?? [];
     this.#unanswered = [];
     this.#delay = FIRST_DELAY_MS;
     if (this.#next) {
@@ -205,16 +213,15 @@ export class Saver {
   }
 
   #collided(content, theirs) {
-    const isOnServer = ({ annotations, state }) =>
-      theirs.state === state && areSame(theirs.annotations ?? [], annotations);
+    const isOnServer = (sent) => isSameContent(theirs, sent);
     if (isOnServer(content)) {
       this.#failed = null; // our own request arrived, only its answer was lost
-      return this.#saved(theirs);
+      return this.#saved(theirs, content);
     }
     if (this.#unanswered.some(isOnServer)) {
       this.#next ??= content; // an earlier one of ours arrived: this one goes on top of it
       this.#failed = null;
-      return this.#saved(theirs);
+      return this.#saved(theirs, contentOf(theirs));
     }
     this.#unanswered = [];
     this.conflict = theirs;
@@ -266,4 +273,14 @@ export class Saver {
       // forbidden storage holds nothing to forget
     }
   }
+}
+
+function contentOf({ annotations, state, note }) {
+  return { annotations: annotations ?? [], state, note: note ?? "" };
+}
+
+/** Counted in bytes only where it is close: letters of notes may take several. */
+function isSmall(body) {
+  if (3 * body.length < KEEPALIVE_BYTES) return true;
+  return body.length < KEEPALIVE_BYTES && new TextEncoder().encode(body).length < KEEPALIVE_BYTES;
 }

@@ -1,53 +1,56 @@
 /** The controls around the stage: built once, then brought up to date from plain state. */
 
+import { clockTime, iconButton, make } from "./dom.js";
+import { ClassList } from "./class_list.js";
 import { icon } from "./icons.js";
+import { LookPanel } from "./look.js";
+import { Notes } from "./notes.js";
+import { ObjectList } from "./object_list.js";
+import { labelsAmong, Review } from "./review.js";
+import { SelectionBar } from "./selection_bar.js";
+
+export { clockTime, make };
 
 export const TOOLS = [
   { name: "select", icon: "select", title: "Select and reshape", key: "V" },
   { name: "polygon", icon: "polygon", title: "Polygon", key: "P" },
+  { name: "rectangle", icon: "rectangle", title: "Rectangle", key: "R" },
   { name: "brush", icon: "brush", title: "Brush", key: "B" },
   { name: "eraser", icon: "eraser", title: "Eraser", key: "E" },
   { name: "subtract", icon: "hole", title: "Cut a hole", key: "S" },
+  { name: "split", icon: "split", title: "Split by a line", key: "X" },
 ];
 
 const SHORTCUTS = [
-  ["V", "Select, move, reshape"], ["P", "Polygon: click, or drag to trace"], ["B / E", "Brush / eraser"],
-  ["S", "Cut a hole"], ["[ ]", "Brush size"], ["1–9", "Category"], ["Enter", "Finish the object"],
+  ["V", "Select, move, reshape"], ["P", "Polygon: click, or drag to trace"],
+  ["R", "Rectangle: drag, or click two corners"], ["B / E", "Brush / eraser"],
+  ["S", "Cut a hole"], ["X", "Split an object by a line"], ["C", "New objects cut others, or not"],
+  ["G", "Smart box, or rough outline"], ["Q", "Scribble inside, with Alt outside"],
+  ["W", "Wand; [ ] for its tolerance"], ["Z", "Click an object, where it is set up"],
+  ["[ ]", "Brush size; detail of a found outline"], ["Alt-wheel", "Brush size"], ["Shift-click", "Choose one more, or one less"],
+  ["Shift-drag", "Choose all inside a box; a square"], ["Ctrl A", "Choose all objects"],
+  ["↑ ↓", "Choose the object above, below"], ["M", "Merge the chosen objects"], ["Ctrl D", "Duplicate them"],
+  ["Shift ← ↑", "Move them by a pixel"], ["Shift Alt ←", "Move them by ten pixels"],
+  ["Ctrl ↑", "Up in painting order"], ["Ctrl ↓", "Down in painting order"], ["L", "Lock them"], ["1–9", "Category"], ["Enter", "Finish the object"],
   ["Esc", "Cancel, deselect"], ["Backspace", "Take back the last corner"], ["Delete", "Delete corner or object"],
   ["Alt-click", "Delete a corner"], ["Ctrl Z", "Undo"], ["Ctrl Shift Z", "Redo"], ["Wheel", "Zoom to the cursor"],
-  ["Space-drag", "Move the photo"], ["F / 0", "Whole photo / 1:1"], ["H", "Hide all objects"],
-  ["← →", "Previous, next photo"], ["D", "Done, next photo"], ["?", "This list"],
+  ["Space-drag", "Move the photo"], ["Space ← ↑", "Move the photo"], ["+ / -", "Zoom"],
+  ["Shift S", "Suggest what the champion sees"], ["Enter / Backspace", "Accept / reject a suggestion"],
+  ["Shift A", "Accept all suggestions"], ["Shift R", "Reject all suggestions"],
+  ["F / 0", "Whole photo / 1:1"], ["H", "Hide all objects"], ["T", "Outlines only"], ["I", "Light and contrast"],
+  ["← →", "Previous, next photo"], ["D", "Done, next photo"], ["O", "No damage, next photo"],
+  ["Y / N", "Approve / reject with a note"], ["U", "Back to in progress"],
+  ["J", "Copy the objects of the photo before"], ["K", "Write a note"], ["?", "This list"],
 ];
 
 const SAVE_WORDS = {
   idle: "No changes",
   saving: "Saving…",
-  retrying: "Not saved, retrying…",
+  retrying: "Not saved – retrying",
   conflict: "Not saved: changed elsewhere",
   expired: "Not saved: link expired",
   refused: "Not saved",
 };
-
-const STATE_WORDS = { unlabelled: "Unlabelled", in_progress: "In progress", done: "Done" };
-
-/** Make an element: `on…` props are listeners, `html` is trusted markup, the rest are attributes. */
-export function make(tag, props = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "html") element.innerHTML = value;
-    else if (name === "class") element.className = value;
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-function iconButton(name, { title, key, testid, onclick, ...rest }) {
-  const label = key ? `${title} (${key})` : title;
-  const props = { type: "button", class: "icon", title: label, "aria-label": title, "data-testid": testid };
-  return make("button", { ...props, html: icon(name), onclick, ...rest });
-}
 
 export class Controls {
   #refs = {};
@@ -56,15 +59,20 @@ export class Controls {
   /** @param act the labeler's actions, called by the buttons */
   constructor(act, stage) {
     this.act = act;
+    this.notes = new Notes(act);
+    this.review = new Review(act);
     const refs = this.#refs;
     refs.hint = make("div", { class: "hint", role: "status", "aria-live": "polite", "data-testid": "hint" });
     refs.banner = make("div", { class: "banner", role: "alert", hidden: "", "data-testid": "banner" });
     refs.draft = this.#draftBar();
     refs.help = this.#helpPanel();
     refs.loading = make("div", { class: "loading" });
-    stage.append(refs.loading, refs.hint, refs.draft, refs.banner, refs.help);
+    this.selection = new SelectionBar(act);
+    stage.append(refs.loading, refs.hint, this.selection.element, refs.draft, refs.banner, refs.help);
     this.root = make("section", { class: "labeler", "aria-label": "Label canvas", "data-testid": "labeler" });
     this.frame = make("div", { class: "frame" }, this.#head(), this.#toolbar(), stage, this.#dock(), this.#side());
+    stage.append(act.suggestions.bar, this.lookPanel.element, this.review.menu, this.review.form);
+    stage.append(act.assist.element);
     this.root.append(this.frame);
   }
 
@@ -77,7 +85,6 @@ export class Controls {
     refs.next = iconButton("next", { title: "Next photo", key: "→", testid: "next", onclick: () => act.navigate("next") });
     refs.position = make("span", { class: "position", "data-testid": "position" });
     refs.name = make("span", { class: "name" });
-    refs.state = make("span", { class: "state", "data-testid": "image-state" });
     refs.save = make("span", { class: "save", role: "status", "data-testid": "save-state" });
     refs.noDamage = make("button", {
       type: "button", class: "quiet", "data-testid": "no-damage", title: "Nothing to mark on this photo",
@@ -88,8 +95,8 @@ export class Controls {
       html: `${icon("check")}<span>Done, next</span>`, onclick: () => act.navigate("done_next"),
     });
     const where = make("div", { class: "where" }, refs.previous, refs.position, refs.next);
-    const what = make("div", { class: "what" }, refs.name, refs.state);
-    return make("header", {}, where, what, refs.save, make("div", { class: "finish" }, refs.noDamage, refs.done));
+    const what = make("div", { class: "what" }, refs.name);
+    return make("header", {}, where, what, this.review.button, refs.save, make("div", { class: "finish" }, refs.noDamage, refs.done));
   }
 
   #toolbar() {
@@ -101,6 +108,10 @@ export class Controls {
         onclick: () => act.setTool(tool.name),
       }),
     );
+    refs.cutting = iconButton("cutUnder", {
+      title: "New objects cut others", key: "C", testid: "cut-under", "aria-pressed": "false",
+      onclick: () => act.objects.toggleCutting(),
+    });
     refs.undo = iconButton("undo", { title: "Undo", key: "Ctrl Z", testid: "undo", onclick: () => act.undo() });
     refs.redo = iconButton("redo", { title: "Redo", key: "Ctrl Shift Z", testid: "redo", onclick: () => act.redo() });
     refs.list = iconButton("list", {
@@ -114,7 +125,7 @@ export class Controls {
     return make(
       "div",
       { class: "tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" },
-      ...refs.tools, rule(), refs.undo, refs.redo, rule(), refs.list, help,
+      ...refs.tools, ...act.assist.buttons, act.suggestions.button, rule(), refs.cutting, rule(), refs.undo, refs.redo, rule(), refs.list, help,
     );
   }
 
@@ -134,12 +145,17 @@ export class Controls {
       "data-testid": "opacity", oninput: (event) => act.setOpacity(Number(event.target.value) / 100),
     });
     const opacity = make("label", {
-      class: "slider", title: "How strongly objects are filled",
+      class: "slider fill", title: "How strongly objects are filled",
     }, make("span", {}, "Fill"), refs.opacity);
     refs.hide = iconButton("eye", {
       title: "Hide all objects", key: "H", testid: "hide-all", "aria-pressed": "false",
       onclick: () => act.toggleHidden(),
     });
+    refs.look = iconButton("opacity", {
+      title: "Light and contrast", key: "I", testid: "look", "aria-expanded": "false", "data-keeps-focus": "",
+      onclick: () => this.lookPanel.toggle(),
+    });
+    this.lookPanel = new LookPanel(act, refs.look);
     refs.zoom = make("output", { class: "zoom", "data-testid": "zoom", "aria-label": "Zoom" });
     const fit = iconButton("fit", { title: "Whole photo", key: "F", testid: "fit", onclick: () => act.fit() });
     const actual = make("button", {
@@ -147,18 +163,27 @@ export class Controls {
       "data-testid": "actual-size", "aria-label": "Actual size", onclick: () => act.actualSize(),
     }, "1:1");
     const gap = make("span", { class: "gap" });
-    return make("div", { class: "dock" }, refs.sizeBox, gap, opacity, refs.hide, refs.zoom, fit, actual);
+    return make("div", { class: "dock" }, refs.sizeBox, gap, opacity, refs.hide, refs.look, refs.zoom, fit, actual);
   }
 
   #side() {
     const refs = this.#refs;
-    refs.palette = make("div", { class: "palette", role: "radiogroup", "aria-label": "Category", "data-testid": "palette" });
+    this.classes = new ClassList(this.act);
+    this.list = new ObjectList(this.act);
     refs.count = make("span", { class: "count" });
-    refs.objects = make("ul", { class: "objects", "data-testid": "objects" });
+    refs.grouped = iconButton("grouped", {
+      title: "Group by class", testid: "group-objects", "aria-pressed": "false",
+      onclick: () => this.act.objects.toggleGrouped(),
+    });
+    refs.copy = iconButton("copyPrevious", {
+      title: "Copy the objects of the photo before", key: "J", testid: "copy-previous",
+      onclick: () => this.act.copyPrevious(),
+    });
     refs.side = make(
       "aside", {},
-      make("h2", {}, "Category"), refs.palette,
-      make("h2", { class: "objects-title" }, "Objects", refs.count), refs.objects,
+      make("h2", {}, "Category"), this.classes.element,
+      make("h2", { class: "objects-title" }, "Objects", refs.count, refs.copy, refs.grouped), this.list.element,
+      this.notes.element,
     );
     return refs.side;
   }
@@ -198,6 +223,16 @@ export class Controls {
     return !this.#refs.help.hidden;
   }
 
+  /** Close what lies over the canvas; false when nothing does. */
+  closeTopmost() {
+    if (this.isHelpOpen) this.toggleHelp(false);
+    else if (this.review.isOpen) this.review.close();
+    else if (this.lookPanel.isOpen) this.lookPanel.toggle(false);
+    else return false;
+    this.act.focus();
+    return true;
+  }
+
   #toggleList() {
     const isOpen = this.frame.classList.toggle("list-open");
     this.#refs.list.setAttribute("aria-expanded", String(isOpen));
@@ -213,7 +248,7 @@ export class Controls {
   }
 
   /** Ask something that blocks saving: `choices` are `[label, action, testid]`; null closes. */
-  ask(text, choices = [], topic = "") {
+  ask(text, choices = [], topic = "", details = null) {
     const { banner } = this.#refs;
     banner.hidden = text === null;
     banner.dataset.topic = topic;
@@ -223,7 +258,9 @@ export class Controls {
         type: "button", class: i === 0 ? "primary" : "quiet", "data-testid": testid, onclick: action,
       }, label),
     );
-    banner.replaceChildren(make("p", {}, text), make("div", {}, ...buttons));
+    const more = details ? [details] : [];
+    banner.replaceChildren(make("p", {}, text), ...more, make("div", {}, ...buttons));
+    banner.classList.toggle("detailed", details !== null);
   }
 
   /** Take back what was asked on a topic that is settled. */
@@ -240,7 +277,7 @@ export class Controls {
   update(state) {
     const { image, annotations, categories } = state;
     const where = [image, state.position, state.hasPrevious, state.hasNext];
-    const saving = [state.saveStatus, state.saveMessage, state.savedAt, state.imageState];
+    const saving = [state.saveStatus, state.saveMessage, state.savedAt];
     this.#part("image", where, () => this.#showImage(state));
     this.#part("tool", [state.tool, state.isDrawing], () => this.#showTool(state));
     this.#part("history", [state.canUndo, state.canRedo], () => {
@@ -250,9 +287,19 @@ export class Controls {
     this.#part("dock", [state.size, state.sizeSlider, state.opacity, state.isHidden], () => this.#showDock(state));
     this.#part("zoom", [state.zoom], () => (this.#refs.zoom.textContent = `${state.zoom} %`));
     this.#part("save", saving, () => this.#showSave(state));
-    this.#part("palette", [categories, state.categoryId], () => this.#showPalette(state));
-    const listed = [annotations, state.selectedId, state.hidden, categories];
+    this.#part("state", [state.imageState, annotations], () => this.review.update(state.imageState, annotations));
+    this.#part("look", [state.look, state.opacity], () => this.lookPanel.update(state.look, state.opacity));
+    this.#part("notes", [state.note, state.selected, state.isOnlyLooking], () => this.notes.update(state));
+    const { access, selectedIds, isGrouped } = state;
+    this.#part("palette", [categories, state.categoryId, annotations, access], () => this.classes.update(state));
+    const listed = [annotations, selectedIds, access, categories, isGrouped];
     this.#part("objects", listed, () => this.#showObjects(state));
+    this.#part("cutting", [state.isCutting], () => {
+      this.#refs.cutting.setAttribute("aria-pressed", String(state.isCutting));
+    });
+    const chosen = [selectedIds.size, state.isPickingSeveral, state.hasVertex, state.tool, state.isDrawing, state.isOnlyLooking];
+    this.#part("selection", chosen, () => this.#showSelection(state));
+    this.#part("suggestions", this.act.suggestions.shown, () => this.act.suggestions.update());
   }
 
   #part(name, values, show) {
@@ -268,6 +315,7 @@ export class Controls {
     where.textContent = position;
     previous.disabled = !hasPrevious;
     next.disabled = !hasNext;
+    this.#refs.copy.disabled = !hasPrevious;
   }
 
   #showTool({ tool, isDrawing }) {
@@ -287,70 +335,24 @@ export class Controls {
     refs.hide.innerHTML = icon(isHidden ? "eyeOff" : "eye");
   }
 
-  #showSave({ saveStatus, saveMessage, savedAt, imageState }) {
-    const { save, state } = this.#refs;
+  #showSave({ saveStatus, saveMessage, savedAt }) {
+    const { save } = this.#refs;
     const words = saveStatus === "saved" ? `Saved ${clockTime(savedAt)}` : SAVE_WORDS[saveStatus];
     save.textContent = words;
     save.title = saveMessage || words;
     save.dataset.status = saveStatus;
-    state.textContent = STATE_WORDS[imageState] ?? imageState;
-    state.dataset.state = imageState;
   }
 
-  #showPalette({ categories, categoryId }) {
-    const rows = categories.map((category, i) => {
-      const isActive = category.category_id === categoryId;
-      const key = i < 9 ? make("kbd", {}, String(i + 1)) : "";
-      return make(
-        "button",
-        {
-          type: "button", class: "category", role: "radio", "aria-checked": String(isActive), title: category.name,
-          "data-testid": `category-${category.category_id}`, onclick: () => this.act.chooseCategory(category.category_id),
-        },
-        chip(category.color), make("span", { class: "label" }, category.name), key,
-      );
-    });
-    const empty = make("p", { class: "empty" }, "The project has no category yet. Add one in its settings.");
-    this.#refs.palette.replaceChildren(...(rows.length > 0 ? rows : [empty]));
+  #showSelection({ selectedIds, isPickingSeveral, hasVertex, tool, isDrawing, isOnlyLooking }) {
+    const isShown = tool === "select" && !isDrawing && !isOnlyLooking && (selectedIds.size > 0 || isPickingSeveral);
+    this.selection.update({ count: selectedIds.size, isPickingSeveral, hasVertex, isShown });
   }
 
-  #showObjects({ annotations, selectedId, hidden, categories, areaOf }) {
-    const refs = this.#refs;
-    const names = new Map(categories.map((category) => [category.category_id, category]));
-    refs.count.textContent = String(annotations.length);
-    refs.noDamage.hidden = annotations.length > 0;
-    const rows = annotations.map((annotation) => {
-      const category = names.get(annotation.category_id);
-      const isHidden = hidden.has(annotation.id);
-      const select = make(
-        "button",
-        {
-          type: "button", class: "object", "aria-pressed": String(annotation.id === selectedId),
-          onclick: () => this.act.reveal(annotation.id),
-        },
-        chip(category?.color ?? "#808080"), make("span", { class: "label" }, category?.name ?? "Unknown"),
-        make("span", { class: "area" }, areaOf(annotation)),
-      );
-      const eye = iconButton(isHidden ? "eyeOff" : "eye", {
-        title: isHidden ? "Show" : "Hide", testid: "object-visibility", "aria-pressed": String(isHidden),
-        onclick: () => this.act.toggleObject(annotation.id),
-      });
-      const trash = iconButton("trash", {
-        title: "Delete", testid: "object-delete", onclick: () => this.act.remove(annotation.id),
-      });
-      return make("li", { class: isHidden ? "off" : "", "data-testid": "object" }, select, eye, trash);
-    });
-    const empty = make("li", { class: "empty" }, "Nothing is marked yet. Draw with the polygon or the brush.");
-    refs.objects.replaceChildren(...(rows.length > 0 ? rows.reverse() : [empty]));
+  #showObjects(state) {
+    const { count, grouped, noDamage } = this.#refs;
+    count.textContent = String(state.annotations.length);
+    noDamage.hidden = labelsAmong(state.annotations).length > 0;
+    grouped.setAttribute("aria-pressed", String(state.isGrouped));
+    this.list.update(state);
   }
-}
-
-function chip(color) {
-  return make("span", { class: "chip", style: `background:${color}` });
-}
-
-/** The local time of day of an ISO time, or of now when the server gave none. */
-export function clockTime(iso) {
-  const time = iso ? new Date(iso) : new Date();
-  return Number.isNaN(time.valueOf()) ? "" : time.toLocaleTimeString([], { hour12: false });
 }

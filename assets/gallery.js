@@ -22,6 +22,7 @@ const STYLE = `
   .dot { width: 9px; height: 9px; border-radius: 50%; flex: none; box-shadow: 0 0 0 1px #0002; }
   .mark { width: 7px; height: 7px; border-radius: 2px; flex: none; }
   .mark.done { background: #009e73; } .mark.in_progress { background: #e69f00; }
+  .mark.approved { background: #0072b2; } .mark.rejected { background: #d55e00; }
   .mark.unlabelled { background: transparent; box-shadow: inset 0 0 0 1.5px currentColor; opacity: 0.6; }
   .spacer { flex: 1; }
   .pick { position: absolute; top: 0; right: 0; padding: 9px; cursor: pointer; line-height: 0; }

@@ -104,6 +104,30 @@ export function clampPoint([x, y], { width, height }) {
   return [Math.max(0, Math.min(width, x)), Math.max(0, Math.min(height, y))];
 }
 
+/**
+ * The part of a polygon inside the image; `[]` when none is. Where an outline leaves and comes back, the
+ * parts stay joined along the image's border.
+ * Source: Sutherland & Hodgman 1974.
+ */
+export function clipPolygon(points, { width, height }) {
+  const borders = [[0, 1, 0], [0, -1, width], [1, 1, 0], [1, -1, height]];
+  return borders.reduce((kept, [axis, sign, limit]) => clipAtBorder(kept, axis, sign, limit), points);
+}
+
+function clipAtBorder(points, axis, sign, limit) {
+  const depth = (point) => sign * (point[axis] - limit);
+  return points.flatMap((point, i) => {
+    const before = points.at(i - 1);
+    const [from, to] = [depth(before), depth(point)];
+    const inside = to >= 0 ? [point] : [];
+    if (from >= 0 === to >= 0) return inside;
+    const share = from / (from - to);
+    const crossing = [before[0] + share * (point[0] - before[0]), before[1] + share * (point[1] - before[1])];
+    crossing[axis] = limit;
+    return [crossing, ...inside];
+  });
+}
+
 export function boxOfPoints(points, margin = 0) {
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const [x, y] of points) {
@@ -117,6 +141,15 @@ export function boxOfPoints(points, margin = 0) {
 
 export function joinBoxes(a, b) {
   return [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[2], b[2]), Math.max(a[3], b[3])];
+}
+
+/** The box between two opposite corners. */
+export function boxBetween([ax, ay], [bx, by]) {
+  return [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
+}
+
+export function isBoxInside([x0, y0, x1, y1], [left, top, right, bottom]) {
+  return x0 >= left && y0 >= top && x1 <= right && y1 <= bottom;
 }
 
 /** The part both boxes share, or null. */

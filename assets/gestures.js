@@ -20,7 +20,10 @@ export class Gestures {
   #penSeen = false;
   isSpaceHeld = false;
 
-  /** @param host `{view, setView(view), limits(), tool(), hover(point | null), isBlocked()}` */
+  /**
+   * @param host `{view, setView(view), limits(), tool(), hover(point | null), isBlocked(), isOnlyLooking()}`;
+   *   while it is only looking, every pointer pans
+   */
   constructor(element, host, signal) {
     this.#element = element;
     this.#host = host;
@@ -68,7 +71,7 @@ export class Gestures {
     this.#element.setPointerCapture(event.pointerId);
     [this.#start, this.#last] = [point, point];
     const isPalm = event.pointerType === "touch" && this.#penSeen;
-    if (event.button === 1 || this.isSpaceHeld || isPalm) {
+    if (event.button === 1 || this.isSpaceHeld || isPalm || this.#host.isOnlyLooking()) {
       this.#mode = "pan";
     } else if (event.button === 0 || event.button === 5) {
       this.#mode = this.#host.tool().down(point) === "pan" ? "pan" : "tool";
@@ -112,7 +115,8 @@ export class Gestures {
     this.#element.classList.remove("panning");
     if (mode === "tool") this.#host.tool().up(point);
     const isClick = this.#start && distance(this.#start.screen, point.screen) <= point.reach;
-    if (mode === "pan" && isClick && event.button === 0) this.#host.tool().clickedNothing?.();
+    const isOnNothing = mode === "pan" && isClick && event.button === 0 && !this.#host.isOnlyLooking();
+    if (isOnNothing) this.#host.tool().clickedNothing?.();
     if (event.pointerType === "touch") this.#host.hover(null);
   }
 
@@ -125,6 +129,7 @@ export class Gestures {
 
   #wheel(event) {
     event.preventDefault();
+    if (!this.#host.isOnlyLooking() && this.#host.tool().wheel?.(event)) return;
     const point = this.#point(event);
     const factor = views.wheelFactor(event);
     this.#host.setView(views.zoomAt(this.#host.view, factor, point.screen, this.#host.limits()));

@@ -7,22 +7,32 @@
  */
 
 import { boxOf, replaced, without, withOp } from "./annotations.js";
+import { Assist } from "./assist_bar.js";
 import { Saver } from "./autosave.js";
 import { Controls, make } from "./controls.js";
+import { copyPrevious } from "./copy_previous.js";
 import { meetBoxes } from "./geometry.js";
 import * as histories from "./history.js";
-import { actionOf, shortcutOf } from "./keys.js";
+import { actionOf, isForLooking, shortcutOf } from "./keys.js";
 import { countPixels } from "./layers.js";
+import { keepLook, PLAIN, readLook } from "./look.js";
+import { Objects } from "./objects.js";
 import { openQuestions } from "./questions.js";
+import { labelsAmong, stateAfterEdit } from "./review.js";
 import { Stage } from "./stage.js";
+import { Suggestions, withEditsAccepted } from "./suggestions.js";
 import { BRUSH_RANGE, radiusOfSlider, summaryOf } from "./summary.js";
-import { address, saverSurroundings } from "./surroundings.js";
+import { address, deviceStorage, saverSurroundings } from "./surroundings.js";
 import { BrushTool } from "./tool_brush.js";
 import { PolygonTool, targetOfHole } from "./tool_polygon.js";
+import { RectangleTool } from "./tool_rectangle.js";
 import { SelectTool } from "./tool_select.js";
+import { SplitTool } from "./tool_split.js";
+import { ARROWS } from "./view.js";
 
 /** A page that does not answer a navigation within this time gets its canvas back. */
 const NAVIGATION_MS = 6000;
+const STYLES = ["labeler.css", "labeler_view.css"];
 
 const instances = new WeakMap();
 
@@ -46,42 +56,61 @@ class Labeler {
   #frame = 0;
   #leaving = null;
   #lastDrawn = null;
+  look = PLAIN;
+  note = "";
+  preview = null; // other labels to look at, such as somebody else's; nothing can be drawn meanwhile
 
   constructor(host) {
     this.history = histories.startHistory([]);
-    [this.tool, this.opacity, this.isHidden, this.hidden] = ["polygon", 0.35, false, new Set()];
+    [this.tool, this.opacity, this.isHidden] = ["polygon", 0.35, false];
+    this.objects = new Objects(this, deviceStorage());
+    this.suggestions = new Suggestions(this);
     [this.selectedId, this.live, this.data, this.saver] = [null, null, null, null];
+    this.assist = new Assist(this);
     this.stage = new Stage(this, this.#ends.signal);
     this.controls = new Controls(this, this.stage.element);
     this.tools = {
       select: new SelectTool(this), polygon: new PolygonTool(this), brush: new BrushTool(this),
       eraser: new BrushTool(this, true), subtract: new PolygonTool(this, true),
+      rectangle: new RectangleTool(this), split: new SplitTool(this),
+      ...this.assist.tools,
     };
     this.#attach(host);
   }
 
   #attach(host) {
-    const style = make("link", { rel: "stylesheet", href: new URL("labeler.css", import.meta.url).href });
+    const styles = STYLES.map((name) => make("link", { rel: "stylesheet", href: new URL(name, import.meta.url).href }));
+    let awaited = styles.length;
     const { root } = this.controls;
     root.style.visibility = "hidden"; // nothing shows before its style is there
     const show = () => {
+      awaited -= 1;
+      if (awaited > 0) return;
       root.style.visibility = "";
       this.stage.resize();
       this.#focusIfFree();
     };
-    style.addEventListener("load", show);
-    style.addEventListener("error", show);
-    host.replaceChildren(style, root);
+    for (const style of styles) {
+      style.addEventListener("load", show);
+      style.addEventListener("error", show);
+    }
+    host.replaceChildren(...styles, root);
     const { signal } = this.#ends;
     root.addEventListener("keydown", (event) => this.#keyDown(event), { signal });
     root.addEventListener("keyup", (event) => this.#keyUp(event), { signal });
     root.addEventListener("pointerup", (event) => this.#keepFocus(event), { signal });
-    window.addEventListener("pagehide", () => this.saver?.sendBeforeLeaving(), { signal });
+    window.addEventListener("pagehide", () => this.#sendBeforeLeaving(), { signal });
     window.addEventListener("online", () => this.saver?.retryNow(), { signal });
-    document.addEventListener("visibilitychange", () => this.saver?.sendBeforeLeaving(), { signal });
+    document.addEventListener("visibilitychange", () => this.#sendBeforeLeaving(), { signal });
+  }
+
+  #sendBeforeLeaving() {
+    this.controls.notes.flush();
+    this.saver?.sendBeforeLeaving();
   }
 
   close() {
+    this.controls.notes.flush();
     this.saver?.close();
     this.#ends.abort();
     this.stage.close();
@@ -91,13 +120,14 @@ class Labeler {
   /** Take what the page says; labels only when they are newer than ours. */
   update({ data, setTriggerValue }) {
     this.sendEvent = setTriggerValue;
+    this.controls.notes.flush(); // what is being typed belongs to the photo and the revision shown so far
     const isOtherImage = data.image.id !== this.data?.image.id;
     const isNewer = !isOtherImage && data.rev > this.saver.rev && this.saver.isClean;
     this.data = data;
     this.controls.root.style.setProperty("--height", data.height ? `${data.height}px` : "");
     if (isOtherImage) this.#openImage(data);
-    else if (isNewer) this.#takeLabels(data.annotations, data.state);
-    this.saver.adopt(data.rev);
+    else if (isNewer) this.#takeLabels(data);
+    this.saver.adopt(data.rev, contentIn(data));
     this.saver.renew(address(data.save_url));
     this.category = this.#categoryOf(this.categoryId) ?? data.categories[0] ?? null;
     this.redraw();
@@ -105,23 +135,27 @@ class Labeler {
 
   #openImage(data) {
     this.saver?.close();
-    this.#leaving = null;
+    [this.#leaving, this.preview] = [null, null];
+    this.look = readLook(deviceStorage(), this.author);
     this.stage.reset();
     for (const tool of Object.values(this.tools)) tool.leave?.();
     this.controls.ask(null);
     this.controls.hint("");
+    this.controls.review.close();
     this.saver = new Saver(
-      { imageId: data.image.id, rev: data.rev, url: address(data.save_url) },
+      { imageId: data.image.id, rev: data.rev, url: address(data.save_url), content: contentIn(data) },
       saverSurroundings({
         onStatus: (saver) => this.#followSaving(saver),
         onConflict: (theirs, saver) => saver === this.saver && openQuestions(this).conflict(theirs),
       }),
     );
-    this.hidden = new Set();
+    this.objects.reset();
+    this.suggestions.reset();
     this.brushRadius ??= Math.max(4, Math.round(Math.min(data.image.width, data.image.height) / 80));
-    this.#takeLabels(data.annotations, data.state);
+    this.#takeLabels(data);
     this.stage.open(data.image, data.preload, (path) => address(path));
     openQuestions(this).draft(data.rev);
+    if (this.imageState === "rejected" && this.note) this.hint(`Sent back: ${this.note}`);
     this.#focusIfFree();
   }
 
@@ -129,6 +163,8 @@ class Labeler {
     this.redraw();
     if (saver === this.saver && saver.status === "refused") openQuestions(this).refused();
     else if (saver === this.saver) openQuestions(this).settled();
+    const { length } = saver.left.splice(0);
+    if (length > 0) this.hint(`${length === 1 ? "An object was" : `${length} objects were`} not saved: no pixel of the photo is covered.`);
   }
 
   /** Keys work at once, but nobody is pulled out of a field. */
@@ -136,20 +172,20 @@ class Labeler {
     if (document.activeElement === document.body) this.focus();
   }
 
-  #takeLabels(annotations, state) {
+  #takeLabels({ annotations, state, note }) {
     this.history = histories.startHistory(annotations);
-    this.imageState = state;
+    [this.imageState, this.note] = [state, note ?? ""];
     [this.selectedId, this.live, this.#lastDrawn] = [null, null, null];
     this.redraw();
   }
 
   /** Show a server's or an earlier visit's labels as one undoable step; saved only when asked. */
-  replaceLabels({ annotations, state }, { isSaved }) {
+  replaceLabels({ annotations, state, note }, { isSaved }) {
     this.history = histories.record(this.history, annotations);
-    this.imageState = state;
-    this.selectedId = null;
-    if (!isSaved) this.saver.change({ annotations, state });
-    this.redraw();
+    [this.imageState, this.note] = [state, note ?? ""];
+    [this.selectedId, this.preview] = [null, null];
+    if (isSaved) this.redraw();
+    else this.saveNow();
   }
 
   get annotations() {
@@ -168,13 +204,27 @@ class Labeler {
     return this.data.author ?? "";
   }
 
-  /** What can be seen and hit. */
+  /** What the server is to hold. */
+  get content() {
+    return { annotations: this.annotations, state: this.imageState, note: this.note };
+  }
+
+  /** What the canvas paints: the labels, or those somebody looks at before deciding. */
+  get painted() {
+    return this.preview ?? this.annotations;
+  }
+
+  get fillOpacity() {
+    return this.look.isOutline ? 0 : this.opacity;
+  }
+
+  /** What can be seen. */
   get shown() {
-    return this.isHidden ? [] : this.annotations.filter(({ id }) => !this.hidden.has(id));
+    return this.objects.shown;
   }
 
   get selected() {
-    return this.shown.find(({ id }) => id === this.selectedId) ?? null;
+    return this.selectedId && (this.objects.editable.find(({ id }) => id === this.selectedId) ?? null);
   }
 
   get activeTool() {
@@ -183,6 +233,10 @@ class Labeler {
 
   colorOf({ category_id }) {
     return this.#categoryOf(category_id)?.color ?? "#808080";
+  }
+
+  nameOf({ category_id }) {
+    return this.#categoryOf(category_id)?.name ?? "an object of no category";
   }
 
   #categoryOf(categoryId) {
@@ -196,23 +250,66 @@ class Labeler {
     return this.category !== null;
   }
 
-  /** One step: shown, undoable, and on its way to the server. */
-  commit(annotations, { select, drawn } = {}) {
+  /** One step: shown, undoable, and on its way to the server. A suggestion that it edits is accepted. */
+  commit(annotations, { select, drawn, isSuggested } = {}) {
+    if (this.#isOnlyLooking()) return;
     this.#leaving = null;
-    this.history = histories.record(this.history, annotations);
-    if (select !== undefined) this.selectedId = select;
+    const before = this.annotations;
+    const edited = isSuggested ? annotations : withEditsAccepted(before, annotations, this.author);
+    this.history = histories.record(this.history, edited);
+    if (select !== undefined) {
+      this.selectedId = select;
+      this.objects.forgetOthers();
+    }
     if (drawn) this.#lastDrawn = drawn;
-    this.#save();
+    this.#saveEdit(before);
   }
 
-  #save() {
-    const isEmptied = this.imageState === "done" && this.annotations.length === 0;
-    if (this.imageState === "unlabelled" || isEmptied) this.imageState = "in_progress";
-    this.saver.change({ annotations: this.annotations, state: this.imageState });
+  /** Nothing is drawn onto what is shown in place of our labels; says so. */
+  #isOnlyLooking() {
+    if (this.preview) this.hint("These are not your labels as they are. Choose first, or go back to yours.");
+    return this.preview !== null;
+  }
+
+  #saveEdit(before) {
+    this.imageState = stateAfterEdit(this.imageState, before, this.annotations);
+    this.saveNow();
+  }
+
+  /** Send the labels, the state and the note as they are. */
+  saveNow() {
+    this.controls.notes.settle();
+    this.saver.change(this.content);
     this.redraw();
   }
 
+  /** Whether something half drawn has to be finished or dropped first; says so. */
+  isInMidDrawing() {
+    const isDrawing = Boolean(this.activeTool.isDrawing);
+    if (isDrawing) this.hint("Finish the polygon first (Enter), or cancel it (Esc).");
+    return isDrawing;
+  }
+
+  /** Say how far the labelling has come, and stay. */
+  setImageState(state) {
+    if (this.isInMidDrawing()) return;
+    if (isFinal(state) && this.suggestions.asksBefore(() => this.setImageState(state))) return;
+    this.imageState = state;
+    this.saveNow();
+  }
+
+  /** Say how far it has come, then go on where there is another photo. */
+  finish(state) {
+    if (this.isInMidDrawing()) return;
+    if (isFinal(state) && this.suggestions.asksBefore(() => this.finish(state))) return;
+    this.#leaving = null; // the newer wish counts
+    if (this.data.has_next) return this.navigate("next", state);
+    this.setImageState(state);
+    this.hint(`${state === "approved" ? "Approved" : "Sent back"}. This is the last photo of the list.`);
+  }
+
   remove(id) {
+    if (!this.objects.mayTouch(id)) return;
     this.commit(without(this.annotations, id), id === this.selectedId ? { select: null } : {});
   }
 
@@ -222,7 +319,7 @@ class Labeler {
   }
 
   subtract(op, points) {
-    const target = targetOfHole(this.selected, this.shown, points);
+    const target = targetOfHole(this.selected, this.objects.editable, points);
     if (!target) return this.hint("Draw the hole over an object.");
     this.#changeOrRemove(target, op, "The hole took the whole object away.");
   }
@@ -237,6 +334,11 @@ class Labeler {
     this.commit(replaced(this.annotations, changed));
   }
 
+  /** Add the objects of the photo before, as one step. */
+  copyPrevious() {
+    return copyPrevious(this);
+  }
+
   undo() {
     if (this.activeTool.stepBack?.()) return;
     this.#travel(histories.undo(this.history));
@@ -247,33 +349,33 @@ class Labeler {
   }
 
   #travel(history) {
-    if (history === this.history) return;
+    if (history === this.history || this.#isOnlyLooking()) return;
     this.#leaving = null;
+    const before = this.annotations;
     this.history = history;
-    this.#save();
+    this.#saveEdit(before);
   }
 
   select(id) {
     this.selectedId = id;
+    this.objects.forgetOthers();
     const selected = this.selected;
     if (selected) this.#activateCategory(selected.category_id);
     this.redraw();
   }
 
   reveal(id) {
-    this.hidden = new Set([...this.hidden].filter((hidden) => hidden !== id));
+    const annotation = this.painted.find((each) => each.id === id);
+    if (!annotation) return;
     this.isHidden = false;
     this.setTool("select");
-    this.select(id);
-    this.stage.reveal(boxOf(this.selected));
+    this.select(this.objects.show(annotation) ? id : null);
+    this.stage.reveal(boxOf(annotation));
   }
 
   chooseCategory(categoryId) {
     this.#activateCategory(categoryId);
-    const selected = this.selected;
-    if (selected && selected.category_id !== categoryId) {
-      this.commit(replaced(this.annotations, { ...selected, category_id: categoryId }));
-    }
+    if (!this.preview) this.objects.recategorise(categoryId);
     this.redraw();
   }
 
@@ -284,8 +386,8 @@ class Labeler {
 
   setTool(name) {
     if (name !== this.tool) this.activeTool.leave?.();
-    if (name === "polygon") this.selectedId = null; // its keys choose for the next object
-    if (name === "select" && !this.selected) this.selectedId = this.#lastDrawn;
+    if (name === "polygon" || name === "rectangle") this.select(null); // their keys choose for the next object
+    if (name === "select" && !this.selected) this.select(this.#lastDrawn);
     this.tool = name;
     this.stage.refreshHover();
     this.redraw();
@@ -305,16 +407,26 @@ class Labeler {
     this.redraw();
   }
 
+  setLook(change) {
+    this.look = { ...this.look, ...change };
+    keepLook(deviceStorage(), this.author, this.look);
+    this.redraw();
+  }
+
+  /** Paint other labels in place of ours until null; `id` is lit up and brought into sight. */
+  showPreview(annotations, id = null) {
+    this.preview = annotations;
+    this.select(id);
+    if (this.selected) this.stage.reveal(boxOf(this.selected));
+  }
+
   toggleHidden(isHidden = !this.isHidden) {
     this.isHidden = isHidden;
     this.redraw();
   }
 
   toggleObject(id) {
-    const hidden = new Set(this.hidden);
-    if (!hidden.delete(id)) hidden.add(id);
-    this.hidden = hidden;
-    this.redraw();
+    this.objects.toggle("hidden", id);
   }
 
   fit() {
@@ -350,21 +462,26 @@ class Labeler {
   }
 
   noDamage() {
-    if (this.annotations.length === 0) this.navigate("done_next");
+    if (labelsAmong(this.annotations).length === 0) this.navigate("done_next");
   }
 
-  /** Save what is pending (unless the photo is gone), then tell the page; a new edit cancels it. */
-  async navigate(to) {
+  /**
+   * Save what is pending (unless the photo is gone), then tell the page; a new edit cancels it.
+   * With a state the photo is saved in that state first.
+   */
+  async navigate(to, state = to === "done_next" ? "done" : null) {
     const { isGone } = this.saver;
     if (isGone && to === "done_next") return this.navigate("next");
     const isAtEnd = (to === "next" && !this.data.has_next) || (to === "previous" && !this.data.has_previous);
     if (this.#leaving || isAtEnd) return;
-    if (this.activeTool.isDrawing) return this.hint("Finish the polygon first (Enter), or cancel it (Esc).");
+    if (this.isInMidDrawing()) return;
+    if (isFinal(state) && !isGone && this.suggestions.asksBefore(() => this.navigate(to, state))) return;
     const leaving = {};
     this.#leaving = leaving;
-    if (to === "done_next") {
-      this.imageState = "done";
-      this.saver.change({ annotations: this.annotations, state: "done" });
+    this.controls.notes.flush();
+    if (state && !isGone) {
+      this.imageState = state;
+      this.saveNow();
     }
     const isSaved = isGone || (await this.saver.flush());
     if (this.#leaving !== leaving) return;
@@ -382,7 +499,7 @@ class Labeler {
   #keyDown(event) {
     event.stopPropagation(); // Streamlit's own r and c keys must not fire while somebody draws
     const key = shortcutOf(event);
-    if (event.target.matches?.("input") && key !== "Escape") return;
+    if (event.target.matches?.("input, textarea, select") && key !== "Escape") return;
     if (event.target.matches?.("button") && (key === "Enter" || key === " ")) return;
     if (this.#perform(key, event)) event.preventDefault();
     this.redraw();
@@ -394,7 +511,13 @@ class Labeler {
   }
 
   #perform(key, event) {
-    if (key === "Escape" && this.controls.isHelpOpen) return this.controls.toggleHelp(false) ?? true;
+    if (key === "Escape" && this.controls.closeTopmost()) return true;
+    if (this.stage.gestures.isSpaceHeld && ARROWS[key]) {
+      this.stage.panBy(0.2 * ARROWS[key][0], 0.2 * ARROWS[key][1]);
+      return true;
+    }
+    if (this.preview && !isForLooking(key)) return false;
+    if (this.suggestions.key(key, event)) return true;
     if (this.activeTool.key?.(key)) return true;
     if (/^[1-9]$/.test(key)) {
       const category = this.data.categories[Number(key) - 1];
@@ -408,7 +531,7 @@ class Labeler {
 
   /** After a click on a button the keys belong to the canvas again. */
   #keepFocus(event) {
-    const button = event.target.closest?.("button");
+    const button = event.target.closest?.("button:not([data-keeps-focus])");
     if (button && !this.controls.isHelpOpen) queueMicrotask(() => this.focus());
   }
 
@@ -420,6 +543,15 @@ class Labeler {
       if (!this.data) return;
       this.stage.draw();
       this.controls.update(summaryOf(this));
+      this.assist.update();
     });
   }
+}
+
+function isFinal(state) {
+  return state === "done" || state === "approved";
+}
+
+function contentIn({ annotations, state, note }) {
+  return { annotations, state, note: note ?? "" };
 }

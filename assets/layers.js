@@ -6,11 +6,15 @@
 
 import { boxOf, opBox } from "./annotations.js";
 import { forEachColumnRun, joinBoxes, meetBoxes, rleMask, withAlpha } from "./geometry.js";
+import { looksSuggested, paintSuggestion } from "./suggestion_look.js";
 
 /** Replaying up to this many points per frame is cheaper than keeping a bitmap. */
 const REPLAY_POINTS = 400;
 /** A bitmap larger than this is kept at a lower resolution; in pixels. */
 const BITMAP_PIXELS = 4_000_000;
+/** More than this are shifted and stretched while the view moves: browsers draw after our clock has stopped. */
+const MANY_OBJECTS = 300;
+const MANY_SILHOUETTES = 8;
 const OUTLINE_STEPS = [[1, 0], [0.7, 0.7], [0, 1], [-0.7, 0.7], [-1, 0], [-0.7, -0.7], [0, -1], [0.7, -0.7]];
 
 const paths = new WeakMap();
@@ -159,17 +163,48 @@ export function countPixels(annotation, { width, height }) {
   return sum / 255 / (scale * scale);
 }
 
-/** Paints annotations onto a canvas with the stage's view; owns two scratch canvases. */
+/** Such an object is filled and stroked as it is; all others need a silhouette. */
+function isOnePolygon(ops) {
+  return ops.length === 1 && ops[0].kind === "polygon";
+}
+
+/**
+ * Paints annotations onto a canvas with the stage's view. Its scratch canvases are little larger than
+ * what is painted: browsers copy the whole of a canvas that is drawn onto another one.
+ */
 export class Painter {
-  #silhouette = makeCanvas(1, 1);
-  #edge = makeCanvas(1, 1);
+  #scratch = new Map();
+  #size = [1, 1];
 
   constructor() {
     this.bitmaps = new BitmapCache();
   }
 
   resize(width, height) {
-    for (const canvas of [this.#silhouette, this.#edge]) Object.assign(canvas, { width, height });
+    this.#size = [width, height];
+    this.#scratch.clear();
+  }
+
+  /** Two clear canvases of at least this size, `[silhouette, edge]`: always the same ones per power of two. */
+  #scratchOf(width, height) {
+    const [across, down] = [width, height].map((side) => 2 ** Math.ceil(Math.log2(Math.max(16, side))));
+    const key = `${across} ${down}`;
+    if (!this.#scratch.has(key)) this.#scratch.set(key, [makeCanvas(across, down), makeCanvas(across, down)]);
+    const pair = this.#scratch.get(key);
+    for (const canvas of pair) {
+      const context = canvas.getContext("2d");
+      context.setTransform(1, 0, 0, 1, 0, 0);
+      context.clearRect(0, 0, across, down);
+    }
+    return pair;
+  }
+
+  /** Whether painting these takes a good part of a frame, as far as their kind tells. */
+  isSlow(annotations) {
+    if (annotations.length > MANY_OBJECTS) return true;
+    let silhouettes = 0;
+    for (const { ops } of annotations) silhouettes += isOnePolygon(ops) ? 0 : 1;
+    return silhouettes > MANY_SILHOUETTES;
   }
 
   /**
@@ -180,11 +215,20 @@ export class Painter {
   paint(target, annotation, how) {
     const region = this.#region(annotation, how);
     if (!region) return;
-    if (annotation.ops.length === 1 && annotation.ops[0].kind === "polygon" && !how.extraOp) {
+    if (looksSuggested(annotation) && !how.extraOp) {
+      this.#paintSuggestion(target, annotation, how);
+    } else if (isOnePolygon(annotation.ops) && !how.extraOp) {
       this.#paintPolygon(target, annotation.ops[0], how);
     } else {
       this.#paintSilhouette(target, annotation, how, region);
     }
+  }
+
+  #paintSuggestion(target, annotation, how) {
+    target.save();
+    setView(target, how);
+    paintSuggestion(target, annotation, how, polygonPath);
+    target.restore();
   }
 
   #paintPolygon(target, op, how) {
@@ -208,23 +252,22 @@ export class Painter {
 
   #paintSilhouette(target, annotation, how, [x, y, right, bottom]) {
     const [width, height] = [right - x, bottom - y];
-    const context = this.#silhouette.getContext("2d");
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    // A little more than the region: shifted copies would blend in what an earlier object left beside it.
-    context.clearRect(x - 2, y - 2, width + 4, height + 4);
+    const [silhouette, edge] = this.#scratchOf(width, height);
+    const context = silhouette.getContext("2d");
     context.save();
     context.beginPath();
-    context.rect(x, y, width, height);
+    context.rect(0, 0, width, height);
     context.clip();
-    setView(context, how);
+    setView(context, how, [x, y]);
     this.#fillSilhouette(context, annotation, how);
     context.restore();
-    if (how.isSelected) this.#paintEdge(target, 3, "#ffffff", how, [x, y, width, height]);
+    const layers = { silhouette, edge, region: [x, y, width, height] };
+    if (how.isSelected) paintEdge(target, 3 * how.ratio, "#ffffff", layers);
     target.save();
     target.globalAlpha = how.opacity;
-    target.drawImage(this.#silhouette, x, y, width, height, x, y, width, height);
+    target.drawImage(silhouette, 0, 0, width, height, x, y, width, height);
     target.restore();
-    this.#paintEdge(target, 1.5, how.color, how, [x, y, width, height]);
+    paintEdge(target, 1.5 * how.ratio, how.color, layers);
   }
 
   #fillSilhouette(context, annotation, how) {
@@ -239,28 +282,6 @@ export class Painter {
     if (how.extraOp) replay(context, [how.extraOp], how.color);
   }
 
-  /** A rim around the silhouette: itself, shifted eight ways, with the inside taken out again. */
-  #paintEdge(target, thickness, color, how, [x, y, width, height]) {
-    const context = this.#edge.getContext("2d");
-    const reach = thickness * how.ratio;
-    context.save();
-    context.beginPath();
-    context.rect(x, y, width, height);
-    context.clip();
-    context.clearRect(x, y, width, height);
-    for (const [dx, dy] of OUTLINE_STEPS) {
-      const [toX, toY] = [x + dx * reach, y + dy * reach];
-      context.drawImage(this.#silhouette, x, y, width, height, toX, toY, width, height);
-    }
-    context.globalCompositeOperation = "source-in";
-    context.fillStyle = color;
-    context.fillRect(x, y, width, height);
-    context.globalCompositeOperation = "destination-out";
-    context.drawImage(this.#silhouette, x, y, width, height, x, y, width, height);
-    context.restore();
-    target.drawImage(this.#edge, x, y, width, height, x, y, width, height);
-  }
-
   /** The device pixels that the annotation touches, or null when it is out of sight. */
   #region(annotation, { view, ratio, offset = [0, 0], extraOp }) {
     const box = extraOp ? joinBoxes(boxOf(annotation), opBox(extraOp)) : boxOf(annotation);
@@ -273,14 +294,34 @@ export class Painter {
         Math.ceil(at(box[2], offset[0], view.x) + rim),
         Math.ceil(at(box[3], offset[1], view.y) + rim),
       ],
-      [0, 0, this.#silhouette.width, this.#silhouette.height],
+      [0, 0, ...this.#size],
     );
   }
 }
 
-/** Map image pixels to device pixels; an offset moves the object without changing it. */
-function setView(context, { view, ratio, offset = [0, 0] }) {
+/** Map image pixels to device pixels from `origin` on; an offset moves the object without changing it. */
+function setView(context, { view, ratio, offset = [0, 0] }, origin = [0, 0]) {
   const scale = view.scale * ratio;
-  const [x, y] = [view.x * ratio + offset[0] * scale, view.y * ratio + offset[1] * scale];
+  const [x, y] = [0, 1].map((axis) => (axis ? view.y : view.x) * ratio + offset[axis] * scale - origin[axis]);
   context.setTransform(scale, 0, 0, scale, x, y);
+}
+
+/** A rim around the silhouette: itself, shifted eight ways, with the inside taken out again. */
+function paintEdge(target, reach, color, { silhouette, edge, region: [x, y, width, height] }) {
+  const context = edge.getContext("2d");
+  context.save();
+  context.beginPath();
+  context.rect(0, 0, width, height);
+  context.clip();
+  context.clearRect(0, 0, width, height);
+  for (const [dx, dy] of OUTLINE_STEPS) {
+    context.drawImage(silhouette, 0, 0, width, height, dx * reach, dy * reach, width, height);
+  }
+  context.globalCompositeOperation = "source-in";
+  context.fillStyle = color;
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "destination-out";
+  context.drawImage(silhouette, 0, 0, width, height, 0, 0, width, height);
+  context.restore();
+  target.drawImage(edge, 0, 0, width, height, x, y, width, height);
 }

@@ -1,29 +1,40 @@
 /** What the canvas has to ask before labels are overwritten or dropped. */
 
-import { areSame } from "./annotations.js";
-import { clockTime } from "./controls.js";
+import { isSameContent, merged } from "./changes.js";
+import { Comparison } from "./comparison.js";
+import { clockTime } from "./dom.js";
 
 const REFUSED = "refused";
 
 export function openQuestions(labeler) {
   const { controls, saver } = labeler;
 
-  /** Somebody else saved first. */
+  /** Somebody else saved first: what they and you did, side by side, and which of it should stay. */
   function conflict(theirs) {
-    const count = theirs.annotations?.length ?? 0;
+    const { base } = saver; // resolving it makes theirs the new one
     const who = theirs.author || "Somebody else";
-    const objects = count === 1 ? "1 object" : `${count} objects`;
-    const text = `${who} saved this photo at ${clockTime(theirs.saved_at)} (${objects}). Which labels should stay?`;
-    controls.ask(text, [
+    const text = `${who} saved this photo at ${clockTime(theirs.saved_at)}. Which labels should stay?`;
+    const both = () => merged(base, labeler.content, theirs);
+    const decide = (choice) => {
+      const result = saver.resolve(choice, choice === "both" ? both() : null);
+      settle(result, choice === "mine", true);
+    };
+    compare(text, { base, theirs, who, both }, [
+      ["Keep both", () => decide("both"), "keep-both"],
       ["Keep mine", () => decide("mine"), "keep-mine"],
       ["Take theirs", () => decide("theirs"), "take-theirs"],
     ]);
   }
 
-  function decide(choice) {
-    const result = saver.resolve(choice);
+  function compare(text, sides, choices) {
+    const comparison = new Comparison(labeler, sides);
+    controls.ask(text, choices, "", comparison.element);
+  }
+
+  function settle(result, isShown, isSaved) {
     controls.ask(null);
-    if (choice === "theirs") labeler.replaceLabels(result, { isSaved: true });
+    labeler.showPreview(null);
+    if (!isShown) labeler.replaceLabels(result, { isSaved });
     labeler.focus();
   }
 
@@ -31,22 +42,24 @@ export function openQuestions(labeler) {
   function draft(rev) {
     const kept = saver.draft();
     if (!kept) return;
-    if (areSame(kept.annotations, labeler.annotations) && kept.state === labeler.imageState) saver.dropDraft();
+    if (isSameContent(kept, labeler.content)) saver.dropDraft();
     else if (kept.rev === rev) labeler.replaceLabels(kept, { isSaved: false });
     else askForDraft(kept);
   }
 
+  /** What both started from is forgotten by now, so "both" keeps every object that either of them has. */
   function askForDraft(kept) {
-    const answer = (isRestored) => {
-      controls.ask(null);
-      if (isRestored) labeler.replaceLabels(kept, { isSaved: false });
-      else saver.dropDraft();
-      labeler.focus();
+    const theirs = { ...labeler.content, author: "", saved_at: "" };
+    const both = () => merged(null, kept, theirs);
+    const answer = (result) => {
+      if (!result) saver.dropDraft();
+      settle(result, !result, false);
     };
     const text = `Changes you made at ${clockTime(kept.at)} were never sent, and the photo has been saved since.`;
-    controls.ask(text, [
-      ["Restore mine", () => answer(true), "restore-draft"],
-      ["Drop them", () => answer(false), "drop-draft"],
+    compare(text, { base: null, theirs, who: "Saved since", both, mine: kept }, [
+      ["Keep both", () => answer(both()), "keep-both"],
+      ["Restore mine", () => answer(kept), "restore-draft"],
+      ["Drop them", () => answer(null), "drop-draft"],
     ]);
   }
 

@@ -2,26 +2,33 @@
  * The stage: three canvases over each other (photo, objects, tool), the view, and the pointer.
  * The top canvas carries `data-scale`, `data-offset-x` and `data-offset-y`: CSS pixels per image pixel
  * and where the image's origin lies inside it; `data-image` is the image's id, `data-photo` how much of
- * it is there: loading, preview or full.
+ * it is there: loading, preview or full. `data-lifted` says whether its local contrast is: no, soon, yes.
  */
 
 import { make } from "./controls.js";
 import { meetBoxes } from "./geometry.js";
 import { Gestures } from "./gestures.js";
 import { Painter } from "./layers.js";
+import { filterOf } from "./look.js";
+import { Minimap } from "./minimap.js";
 import { Photo } from "./photo.js";
+import { LiftedPhotos } from "./photo_filter.js";
 import * as views from "./view.js";
 
 /** Objects that take longer than this to draw are stretched during a zoom and redrawn after it. */
 const SLOW_MS = 8;
 const SETTLE_MS = 90;
+/** After as many stretched frames a drawn one: what comes into sight in a long movement does not stay empty. */
+const STRETCHED_FRAMES = 10;
 
 export class Stage {
   #drawn = {};
   #objectCost = 0;
+  #stretched = 0;
   #settling = 0;
   #lastHover = null;
   #isFitted = true;
+  #lastSize = null;
   size = { width: 1, height: 1 };
   view = { scale: 1, x: 0, y: 0 };
 
@@ -34,8 +41,11 @@ export class Stage {
       class: "top", tabindex: "0", "data-testid": "labeler-canvas", role: "application",
       "aria-label": "Photo with its labels. Press question mark for the keyboard shortcuts.",
     });
-    this.element = make("div", { class: "stage" }, this.photoCanvas, this.objectCanvas, this.canvas);
+    this.minimap = new Minimap(this);
+    const layers = [this.photoCanvas, this.objectCanvas, this.canvas];
+    this.element = make("div", { class: "stage" }, ...layers, this.minimap.element);
     this.photo = new Photo(() => this.#photoChanged(), (sentence) => labeler.controls.loading(sentence));
+    this.lifted = new LiftedPhotos(() => this.#photoChanged(), (sentence) => labeler.hint(sentence));
     this.gestures = new Gestures(this.canvas, this.#gestureHost(), signal);
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.element);
@@ -53,12 +63,16 @@ export class Stage {
       tool: () => stage.labeler.activeTool,
       hover: (point) => stage.#hover(point),
       isBlocked: () => !stage.labeler.data,
+      isOnlyLooking: () => stage.labeler.preview !== null,
     };
   }
 
   open(image, preload, address) {
     this.#drawn = {};
-    this.fit();
+    const isAlike = this.#lastSize?.width === image.width && this.#lastSize.height === image.height;
+    if (this.#isFitted || !isAlike) this.fit(); // else the same part of the next photo stays in sight
+    this.#lastSize = { width: image.width, height: image.height };
+    this.lifted.forget();
     this.labeler.controls.loading("Loading the photo…");
     this.photo.open({
       previewUrl: address(image.view_url || image.url),
@@ -82,9 +96,11 @@ export class Stage {
     clearTimeout(this.#settling);
     this.observer.disconnect();
     this.photo.close();
+    this.lifted.close();
   }
 
   resize() {
+    if (getComputedStyle(this.element).position === "static") return; // the style sheet has not come yet
     const { width, height } = this.element.getBoundingClientRect();
     if (width < 2 || height < 2) return;
     const ratio = window.devicePixelRatio || 1;
@@ -117,8 +133,18 @@ export class Stage {
     this.zoomBy(scale / this.view.scale);
   }
 
-  zoomBy(factor) {
-    const at = this.#lastHover?.screen ?? [this.size.width / 2, this.size.height / 2];
+  get image() {
+    return this.labeler.image;
+  }
+
+  /** Move the view by shares of the stage. */
+  panBy(across, down) {
+    this.setView(views.pan(this.view, -across * this.size.width, -down * this.size.height));
+  }
+
+  zoomBy(factor, isCentred = false) {
+    const middle = [this.size.width / 2, this.size.height / 2];
+    const at = isCentred ? middle : (this.#lastHover?.screen ?? middle);
     this.setView(views.zoomAt(this.view, factor, at, views.scaleLimits(this.labeler.image, this.size)));
   }
 
@@ -128,8 +154,7 @@ export class Stage {
     const [right, bottom] = views.toImage(this.view, [this.size.width, this.size.height]);
     if (meetBoxes(box, [left, top, right, bottom])) return;
     const [x, y] = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
-    const { scale } = this.view;
-    this.setView({ scale, x: this.size.width / 2 - x * scale, y: this.size.height / 2 - y * scale });
+    this.setView(views.centredOn(this.view, [x, y], this.size));
   }
 
   focus() {
@@ -155,18 +180,20 @@ export class Stage {
   /** Draw what changed since the last frame. */
   draw() {
     const { labeler, view } = this;
-    if (this.size.width < 2) return; // the style sheet has not come yet
+    if (this.size.width < 2) return; // no room yet
     const ratio = this.canvas.width / this.size.width;
-    if (this.#isStale("photo", [view, this.photo.full, this.photo.preview])) this.#drawPhoto(ratio);
+    const { full, preview } = this.photo;
+    if (this.#isStale("photo", [view, full, preview, labeler.look])) this.#drawPhoto(ratio);
+    if (this.#isStale("minimap", [view, preview ?? full, this.size])) this.minimap.update(preview ?? full);
     const live = labeler.live?.annotation.id ?? null;
     const look = [
-      view, labeler.annotations, labeler.selectedId, labeler.hidden, labeler.isHidden, labeler.opacity,
-      live, labeler.data.categories,
+      view, labeler.painted, labeler.objects.selectedIds, labeler.objects.access, labeler.isHidden, labeler.fillOpacity,
+      live, labeler.live?.others, labeler.data.categories,
     ];
     this.#showObjects(look, () => this.#drawObjects(ratio, live));
     this.#drawTool(ratio);
     this.canvas.style.cursor = labeler.activeTool.cursor;
-    const photo = this.photo.full ? "full" : this.photo.preview ? "preview" : "loading";
+    const photo = full ? "full" : preview ? "preview" : "loading";
     const { id } = labeler.image;
     Object.assign(this.canvas.dataset, { image: id, photo, scale: view.scale, offsetX: view.x, offsetY: view.y });
   }
@@ -183,7 +210,9 @@ export class Stage {
     const differs = (value, i) => value !== known[i];
     if (known && !look.some(differs)) return;
     clearTimeout(this.#settling);
-    if (known && this.#objectCost > SLOW_MS && !look.slice(1).some((value, i) => differs(value, i + 1))) {
+    const isSlow = this.#objectCost > SLOW_MS || this.painter.isSlow(this.labeler.shown);
+    if (known && isSlow && this.#stretched < STRETCHED_FRAMES && !look.slice(1).some((value, i) => differs(value, i + 1))) {
+      this.#stretched += 1;
       const grown = this.view.scale / known[0].scale;
       const [x, y] = [this.view.x - known[0].x * grown, this.view.y - known[0].y * grown];
       this.objectCanvas.style.transform = `matrix(${grown}, 0, 0, ${grown}, ${x}, ${y})`;
@@ -196,16 +225,18 @@ export class Stage {
     const started = performance.now();
     redraw();
     this.#objectCost = performance.now() - started;
+    this.#stretched = 0;
     this.#drawn.objects = look;
     this.objectCanvas.style.transform = "";
   }
 
   #drawPhoto(ratio) {
     const context = this.photoCanvas.getContext("2d");
-    const { width, height } = this.labeler.image;
+    const { image: { width, height }, look } = this.labeler;
     const { scale, x, y } = this.view;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.photoCanvas.width, this.photoCanvas.height);
+    this.photoCanvas.style.filter = filterOf(look);
     const bitmap = this.photo.best(width, scale * ratio);
     context.setTransform(ratio, 0, 0, ratio, x * ratio, y * ratio);
     if (!bitmap) {
@@ -215,6 +246,18 @@ export class Stage {
     context.imageSmoothingEnabled = scale * ratio < 3;
     context.imageSmoothingQuality = "medium";
     context.drawImage(bitmap, 0, 0, width * scale, height * scale);
+    const lifted = look.local > 0 ? this.#liftedFor(bitmap) : null;
+    this.canvas.dataset.lifted = look.local === 0 ? "no" : lifted ? "yes" : "soon";
+    if (!lifted) return;
+    context.globalAlpha = look.local;
+    context.drawImage(lifted, 0, 0, width * scale, height * scale);
+    context.globalAlpha = 1;
+  }
+
+  /** With its local contrast lifted; the preview's stands in while the full one is made. */
+  #liftedFor(bitmap) {
+    const { preview } = this.photo;
+    return this.lifted.of(bitmap) ?? (preview && preview !== bitmap ? this.lifted.of(preview) : null);
   }
 
   #drawObjects(ratio, liveId) {
@@ -222,12 +265,12 @@ export class Stage {
     const context = this.objectCanvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.objectCanvas.width, this.objectCanvas.height);
-    this.painter.bitmaps.keepOnly(labeler.annotations);
+    this.painter.bitmaps.keepOnly(labeler.painted);
     for (const annotation of labeler.shown) {
-      if (annotation.id === liveId) continue;
-      const isSelected = annotation.id === labeler.selectedId;
+      if (annotation.id === liveId || labeler.live?.others?.includes(annotation)) continue;
+      const isSelected = labeler.objects.selectedIds.has(annotation.id);
       const color = labeler.colorOf(annotation);
-      this.painter.paint(context, annotation, { view, ratio, color, opacity: labeler.opacity, isSelected });
+      this.painter.paint(context, annotation, { view, ratio, color, opacity: labeler.fillOpacity, isSelected });
     }
   }
 
@@ -237,11 +280,15 @@ export class Stage {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (labeler.live) {
-      const { annotation, ...how } = labeler.live;
-      const color = labeler.colorOf(annotation);
-      const isSelected = annotation.id !== "" && annotation.id === labeler.selectedId;
-      this.painter.paint(context, annotation, { view, ratio, color, opacity: labeler.opacity, isSelected, ...how });
+      const { annotation, others = [], ...how } = labeler.live;
+      for (const each of [annotation, ...others]) {
+        const isSelected = labeler.objects.selectedIds.has(each.id);
+        const look = { view, ratio, color: labeler.colorOf(each), opacity: labeler.fillOpacity, isSelected };
+        this.painter.paint(context, each, { ...look, ...how });
+      }
     }
+    const { lit } = labeler.objects; // pointed at in the list
+    if (lit) this.painter.paint(context, lit, { view, ratio, color: labeler.colorOf(lit), opacity: 0.6, isSelected: true });
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     labeler.activeTool.draw(context);
   }

@@ -1,13 +1,10 @@
 /** What the controls show, worked out from the labeler's state. */
 
 import { canRedo, canUndo } from "./history.js";
-import { countPixels } from "./layers.js";
 
 /** Where the brush slider starts and ends: radii in image pixels; it moves in equal ratios. */
 export const BRUSH_RANGE = [1, 600];
 const BRUSH_SPAN = Math.log(BRUSH_RANGE[1] / BRUSH_RANGE[0]);
-
-const areas = new WeakMap();
 
 export function radiusOfSlider(percent) {
   return BRUSH_RANGE[0] * Math.exp((BRUSH_SPAN * percent) / 100);
@@ -29,6 +26,10 @@ export function summaryOf(labeler) {
     size: Math.round(labeler.brushRadius * 2),
     sizeSlider: Math.round((100 * Math.log(labeler.brushRadius / BRUSH_RANGE[0])) / BRUSH_SPAN),
     opacity: labeler.opacity,
+    look: labeler.look,
+    note: labeler.note,
+    selected: labeler.selected,
+    isOnlyLooking: labeler.preview !== null,
     isHidden: labeler.isHidden,
     zoom: Math.round(labeler.view.scale * window.devicePixelRatio * 100),
     saveStatus: saver.status,
@@ -38,18 +39,11 @@ export function summaryOf(labeler) {
     categoryId: labeler.category?.category_id ?? null,
     annotations: labeler.annotations,
     selectedId: labeler.selectedId,
-    hidden: labeler.hidden,
-    areaOf: (annotation) => areaText(annotation, labeler.image),
+    selectedIds: labeler.objects.selectedIds,
+    isPickingSeveral: labeler.objects.isPickingSeveral,
+    hasVertex: labeler.tool === "select" && labeler.tools.select.hasVertex,
+    access: labeler.objects.access,
+    isCutting: labeler.objects.isCutting,
+    isGrouped: labeler.objects.isGrouped,
   };
-}
-
-/** An annotation's share of the photo; counted once per state of the annotation. */
-function areaText(annotation, image) {
-  let share = areas.get(annotation);
-  if (share === undefined) {
-    share = countPixels(annotation, image) / (image.width * image.height);
-    areas.set(annotation, share);
-  }
-  if (share >= 0.0995) return `${Math.round(share * 100)} %`;
-  return share >= 0.0001 ? `${(share * 100).toPrecision(2)} %` : "< 0.01 %";
 }

@@ -22,7 +22,7 @@ export function saverSurroundings({ onStatus, onConflict }) {
 }
 
 /** Private windows may forbid storage; then unsent work lives as long as the page. */
-function deviceStorage() {
+export function deviceStorage() {
   try {
     return window.localStorage;
   } catch {

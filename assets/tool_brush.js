@@ -1,6 +1,6 @@
 /** The tool that paints and erases; the contract of tools is in tool_select.js. */
 
-import { brushOp, newAnnotation, replaced, topmostAt, withOp } from "./annotations.js";
+import { brushOp, topmostAt } from "./annotations.js";
 import { boxOfPoints, distance, meetBoxes, simplify } from "./geometry.js";
 
 /** Paint onto the selected object of the category, or a new one; or erase. */
@@ -23,8 +23,8 @@ export class BrushTool {
   #targetAt(point) {
     const selected = this.app.selected;
     if (!this.isEraser) return selected?.category_id === this.app.category.category_id ? selected : null;
-    if (selected && this.app.shown.includes(selected)) return selected;
-    return topmostAt(this.app.shown, point.image, this.app.brushRadius);
+    if (selected) return selected;
+    return topmostAt(this.app.objects.editable, point.image, this.app.brushRadius);
   }
 
   move(point) {
@@ -59,10 +59,9 @@ export class BrushTool {
     const { target } = this.#stroke;
     this.cancelStroke();
     if (this.isEraser) return target ? this.app.erase(target, op) : undefined;
-    if (!this.#touchesImage(op)) return;
-    if (target) return this.app.commit(replaced(this.app.annotations, withOp(target, op)));
-    const made = newAnnotation(this.app.category.category_id, op, this.app.author);
-    this.app.commit([...this.app.annotations, made], { select: made.id, drawn: made.id });
+    if (!this.#touchesImage(op)) return this.app.hint("That lies outside the photo: nothing was kept.");
+    if (target) return this.app.objects.extend(target, op);
+    this.app.objects.add(op, { select: true });
   }
 
   #touchesImage(op) {
@@ -83,10 +82,18 @@ export class BrushTool {
     this.#pointer = point;
   }
 
+  /** Turn the wheel with Alt or Shift held: a larger or smaller brush. */
+  wheel(event) {
+    if (!event.altKey && !event.shiftKey) return false;
+    const turned = event.deltaY || event.deltaX; // Shift turns the wheel sideways
+    this.app.setBrushRadius(this.app.brushRadius * (turned < 0 ? 1.1 : 1 / 1.1));
+    return true;
+  }
+
   key(name) {
     if (name === "[" || name === "]") this.app.setBrushRadius(this.app.brushRadius * (name === "]" ? 1.2 : 1 / 1.2));
     else if (name === "Enter" || name === "Escape") this.app.select(null);
-    else if (name === "Delete" && this.app.selected) this.app.remove(this.app.selected.id);
+    else if (name === "Delete" && this.app.selected) this.app.objects.remove();
     else return false;
     return true;
   }

@@ -1,7 +1,7 @@
 /** The tool that draws polygons and cuts holes; the contract of tools is in tool_select.js. */
 
-import { covers, isTooSmall, newAnnotation, polygonOp } from "./annotations.js";
-import { clampPoint, distance, simplify } from "./geometry.js";
+import { covers, isTooSmall, polygonOp } from "./annotations.js";
+import { clipPolygon, distance, simplify } from "./geometry.js";
 import { drawHandle, drawLine } from "./marks.js";
 import { toScreen } from "./view.js";
 
@@ -28,14 +28,14 @@ export class PolygonTool {
 
   down(point) {
     if (!this.isSubtract && !this.app.canAdd()) return;
-    this.#trace = { from: point, points: [clampPoint(point.image, this.app.image)], isTracing: false };
+    this.#trace = { from: point, points: [point.image], isTracing: false };
   }
 
   move(point) {
     this.#pointer = point;
     if (!this.#trace) return;
     this.#trace.isTracing ||= distance(this.#trace.from.screen, point.screen) > point.reach + 2;
-    this.#trace.points.push(clampPoint(point.image, this.app.image));
+    this.#trace.points.push(point.image);
     this.app.redraw();
   }
 
@@ -58,7 +58,7 @@ export class PolygonTool {
     if (isNear && point.time - last.time < DOUBLE_CLICK_MS) return this.finish();
     if (this.#points.length > 2 && this.#isAtFirst(point)) return this.finish();
     this.#lastClick = point;
-    this.#add([clampPoint(point.image, this.app.image)]);
+    this.#add([point.image]);
   }
 
   #isAtFirst(point) {
@@ -77,11 +77,14 @@ export class PolygonTool {
     const points = this.#points;
     if (points.length < 3) return this.app.hint("A polygon needs at least three corners.");
     this.discard();
-    const op = polygonOp(points, this.isSubtract);
-    if (isTooSmall(op)) return this.app.hint("Too small: that looked like an accident and was not kept.");
-    if (this.isSubtract) return this.app.subtract(op, points);
-    const made = newAnnotation(this.app.category.category_id, op, this.app.author);
-    this.app.commit([...this.app.annotations, made], { drawn: made.id });
+    const inside = clipPolygon(points, this.app.image);
+    if (inside.length < 3) return this.app.hint("That lies outside the photo: nothing was kept.");
+    const op = polygonOp(inside, this.isSubtract);
+    if (isTooSmall(op, this.app.image)) {
+      return this.app.hint("Too small: that looked like an accident and was not kept.");
+    }
+    if (this.isSubtract) return this.app.subtract(op, inside);
+    this.app.objects.add(op);
   }
 
   /** Take back the last click or trace; false when there is none. */

@@ -6,14 +6,17 @@
  * changes labels only through the labeler, and shows what is not committed in `live` and `draw`.
  */
 
-import { edgeAt, moved, replaced, topmostAt, vertexAt, withPoints } from "./annotations.js";
-import { boxOfPoints, clampPoint, distance, meetBoxes, withPoint, withoutPoint } from "./geometry.js";
-import { drawHandle } from "./marks.js";
+import { edgeAt, replaced, topmostAt, vertexAt, withPoints } from "./annotations.js";
+import { boxBetween, clampPoint, distance, withPoint, withoutPoint } from "./geometry.js";
+import { drawHandle, drawLine } from "./marks.js";
 import { toScreen } from "./view.js";
 
 const HANDLE_REACH = 9;
 
-/** Select, move, and reshape objects. A press on nothing pans. */
+/**
+ * Select, move, and reshape objects. A press on nothing pans. With Shift, or while several are being
+ * picked, a click adds an object or takes it out again, and a drag adds all objects inside its box.
+ */
 export class SelectTool {
   cursor = "default";
   #drag = null;
@@ -25,12 +28,14 @@ export class SelectTool {
   }
 
   down(point) {
-    const selected = this.app.selected;
+    const { selected } = this.app;
+    if (point.shift || this.app.objects.isPickingSeveral) return this.#begin({ kind: "several", from: point });
     const reach = (HANDLE_REACH + point.reach - 4) / this.app.view.scale;
-    const vertex = selected && vertexAt(selected, point.image, reach);
-    if (vertex && (point.alt || point.shift)) return this.#deleteVertex(vertex);
+    const isSingle = this.app.objects.selectedIds.size === 1;
+    const vertex = isSingle && vertexAt(selected, point.image, reach);
+    if (vertex && point.alt) return this.#deleteVertex(vertex);
     if (vertex) return this.#begin({ kind: "vertex", ...vertex, from: point });
-    const edge = selected && edgeAt(selected, point.image, reach * 0.7);
+    const edge = isSingle && edgeAt(selected, point.image, reach * 0.7);
     if (edge) return this.#insert(edge, point);
     const hit = this.#pick(point);
     this.#vertex = null;
@@ -39,9 +44,13 @@ export class SelectTool {
   }
 
   #pick(point) {
-    const hit = topmostAt(this.app.shown, point.image, point.reach / this.app.view.scale);
-    if (hit) this.app.select(hit.id);
+    const hit = this.#hitAt(point);
+    if (hit && !this.app.objects.selectedIds.has(hit.id)) this.app.select(hit.id);
     return hit;
+  }
+
+  #hitAt(point) {
+    return topmostAt(this.app.objects.editable, point.image, point.reach / this.app.view.scale);
   }
 
   clickedNothing() {
@@ -64,7 +73,8 @@ export class SelectTool {
 
   #show(annotation, offset) {
     this.#drag.current = annotation;
-    this.app.live = { annotation, offset, isCached: offset !== undefined };
+    const others = offset ? this.app.objects.selection.filter(({ id }) => id !== annotation.id) : [];
+    this.app.live = { annotation, offset, others, isCached: offset !== undefined };
     this.app.redraw();
   }
 
@@ -78,6 +88,9 @@ export class SelectTool {
       const to = clampPoint(point.image, this.app.image);
       const points = base.ops[drag.opIndex].points.map((old, i) => (i === drag.index ? to : old));
       this.#show(withPoints(base, drag.opIndex, points));
+    } else if (drag.kind === "several") {
+      drag.to = point;
+      this.app.redraw();
     } else {
       drag.shift = [point.image[0] - drag.from.image[0], point.image[1] - drag.from.image[1]];
       this.#show(drag.original, drag.shift);
@@ -87,18 +100,22 @@ export class SelectTool {
   up() {
     const drag = this.#drag;
     this.#drag = this.app.live = null;
-    if (!drag?.current) return this.app.redraw();
-    const changed = drag.kind === "object" ? moved(drag.original, ...drag.shift) : drag.current;
-    if (!changed) return this.app.hint("An imported mask cannot be moved. Brush and eraser can change it.");
-    if (!this.#isOnImage(changed)) return this.app.hint("The object would leave the photo.");
-    this.app.commit(replaced(this.app.annotations, changed));
+    this.app.redraw();
+    if (drag?.kind === "several") return this.#endSeveral(drag);
+    if (drag?.kind === "object") return drag.shift ? this.app.objects.move(...drag.shift) : this.#narrow(drag.from);
+    if (drag?.current) this.app.commit(replaced(this.app.annotations, drag.current));
   }
 
-  #isOnImage(annotation) {
-    const { width, height } = this.app.image;
-    const added = annotation.ops.filter((op) => !op.subtract && op.points);
-    if (added.length === 0) return true;
-    return meetBoxes(boxOfPoints(added.flatMap((op) => op.points)), [0, 0, width, height]) !== null;
+  #endSeveral({ from, to }) {
+    if (to) return this.app.objects.chooseInside(boxBetween(from.image, to.image));
+    const hit = this.#hitAt(from);
+    if (hit) this.app.objects.toggleChoice(hit.id);
+  }
+
+  /** A plain click on one of several chosen objects chooses it alone. */
+  #narrow(point) {
+    const hit = this.#hitAt(point);
+    if (hit && this.app.objects.selectedIds.size > 1) this.app.select(hit.id);
   }
 
   cancelStroke() {
@@ -109,10 +126,11 @@ export class SelectTool {
   hover(point) {
     const { selected } = this.app;
     const reach = HANDLE_REACH / this.app.view.scale;
-    const vertex = point && selected && vertexAt(selected, point.image, reach);
-    const edge = point && selected && !vertex && !this.#drag && edgeAt(selected, point.image, reach * 0.7);
+    const isSingle = selected && this.app.objects.selectedIds.size === 1;
+    const vertex = point && isSingle && vertexAt(selected, point.image, reach);
+    const edge = point && isSingle && !vertex && !this.#drag && edgeAt(selected, point.image, reach * 0.7);
     this.#ghost = edge ? edge.point : null;
-    const hit = point && topmostAt(this.app.shown, point.image, 4 / this.app.view.scale);
+    const hit = point && topmostAt(this.app.objects.editable, point.image, 4 / this.app.view.scale);
     if (vertex || edge) this.cursor = vertex ? "pointer" : "copy";
     else if (hit) this.cursor = hit.id === selected?.id ? "move" : "pointer";
     else this.cursor = "grab";
@@ -126,15 +144,26 @@ export class SelectTool {
     this.app.commit(replaced(this.app.annotations, changed));
   }
 
+  /** Whether a corner is chosen, to be deleted before its object is. */
+  get hasVertex() {
+    const op = this.#vertex && this.app.selected?.ops[this.#vertex.opIndex];
+    return Boolean(op?.points?.[this.#vertex.index]);
+  }
+
+  /** Delete the chosen corner, else the chosen objects. */
+  remove() {
+    if (this.hasVertex) this.#deleteVertex(this.#vertex);
+    else this.app.objects.remove();
+  }
+
   key(name) {
     if (name === "Escape") {
+      this.app.objects.isPickingSeveral = false;
       this.clickedNothing();
       return true;
     }
     if ((name !== "Delete" && name !== "Backspace") || !this.app.selected) return false;
-    const op = this.#vertex && this.app.selected.ops[this.#vertex.opIndex];
-    if (op?.points?.[this.#vertex.index]) this.#deleteVertex(this.#vertex);
-    else this.app.remove(this.app.selected.id);
+    this.remove();
     return true;
   }
 
@@ -143,6 +172,12 @@ export class SelectTool {
   }
 
   draw(context) {
+    const { from, to } = this.#drag ?? {};
+    if (this.#drag?.kind === "several" && to) {
+      const [x0, y0, x1, y1] = boxBetween(from.screen, to.screen);
+      return drawLine(context, [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]], "#ffffff", true);
+    }
+    if (this.app.objects.selectedIds.size > 1) return;
     const shown = this.app.live?.annotation ?? this.app.selected;
     if (!shown || this.app.live?.offset) return;
     const { width, height } = context.canvas;

@@ -7,16 +7,23 @@
 
 export const MAX_SCALE = 40;
 
+/** Where an arrow key leads: `[x, y]`. */
+export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
 /** How much of the image has to stay on the stage when it is panned away, in CSS pixels. */
 const KEEP_VISIBLE = 48;
 
-/** The view that shows the whole image, centred; never enlarged beyond `largest`. */
+/** A tiny image is enlarged until its longer side measures this, in CSS pixels. */
+const SMALLEST_SIDE = 240;
+
+/** The view that shows the whole image, centred; never enlarged beyond `largest`, unless it is tiny. */
 export function fit(image, stage, { margin = 12, largest = 8 } = {}) {
   const room = {
     width: Math.max(1, stage.width - 2 * margin),
     height: Math.max(1, stage.height - 2 * margin),
   };
-  const scale = Math.min(room.width / image.width, room.height / image.height, largest);
+  const most = Math.max(largest, SMALLEST_SIDE / Math.max(image.width, image.height));
+  const scale = Math.min(room.width / image.width, room.height / image.height, most);
   return centred(image, stage, scale);
 }
 
@@ -51,9 +58,10 @@ export function pinch(view, before, after, limits) {
   return pan(zoomed, newMiddle[0] - oldMiddle[0], newMiddle[1] - oldMiddle[1]);
 }
 
-/** The zoom range that makes sense: from half of "fit" to MAX_SCALE. */
+/** The zoom range that makes sense: from half of "fit" to MAX_SCALE, or twice "fit" for a tiny image. */
 export function scaleLimits(image, stage) {
-  return { smallest: Math.min(1, fit(image, stage).scale / 2), largest: MAX_SCALE };
+  const { scale } = fit(image, stage);
+  return { smallest: Math.min(1, scale / 2), largest: Math.max(MAX_SCALE, 2 * scale) };
 }
 
 /** Keep a strip of the image on the stage, so that nobody loses it. */
@@ -67,6 +75,25 @@ export function clamp(view, image, stage) {
     x: inside(view.x, image.width * view.scale, stage.width),
     y: inside(view.y, image.height * view.scale, stage.height),
   };
+}
+
+/** Whether so little of the image is in sight, past twice the size of the whole, that an overview helps. */
+export function isZoomedIn(view, image, stage) {
+  return view.scale > 2 * fit(image, stage, { margin: 0 }).scale;
+}
+
+/** The part of the image in sight, `[x0, y0, x1, y1]` in image pixels. */
+export function visibleBox(view, image, stage) {
+  const [left, top] = toImage(view, [0, 0]);
+  const [right, bottom] = toImage(view, [stage.width, stage.height]);
+  const [x0, x1] = [left, right].map((x) => Math.max(0, Math.min(image.width, x)));
+  const [y0, y1] = [top, bottom].map((y) => Math.max(0, Math.min(image.height, y)));
+  return [x0, y0, x1, y1];
+}
+
+/** The same zoom with an image point in the stage's middle. */
+export function centredOn(view, [x, y], stage) {
+  return { scale: view.scale, x: stage.width / 2 - x * view.scale, y: stage.height / 2 - y * view.scale };
 }
 
 export function toImage(view, [x, y]) {

@@ -65,13 +65,18 @@ def import_(
     path: Annotated[Path, typer.Argument(help="A folder, a zip or a photo.")],
     project: ProjectOption,
     format: Annotated[str, typer.Option(help="auto, or a name that `formats` lists.")] = "auto",
+    classes: Annotated[
+        str, typer.Option(help="What mask values mean: 0=background,1=scratch,255=ignore.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Import photos and labels; the project is made if there is none of this name."""
     store = open_home()
     if not path.exists():
         raise FormatError(f"{path} does not exist.")
-    report = projects.import_into(store, project, path, format=format, on_progress=_counter("photos"))
+    report = projects.import_into(
+        store, project, path, format=format, classes=classes, on_progress=_counter("photos")
+    )
     _answer(as_json, report.to_json(), reports.import_lines(report))
     if report.refused and not (report.already_there or any(report.images.values())):
         raise AppError("Nothing was imported: every file was refused.")

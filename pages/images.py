@@ -1,47 +1,28 @@
 """The photos of the project: bring them in, find them, put them into splits, take labels out."""
 
-from functools import partial
-
 import streamlit as st
 
 from core.domain.images import ImageFilter, Project
-from core.domain.labels import SPLITS, ImageState
+from core.domain.labels import FINISHED, SPLITS, ImageState
 from core.services import projects
 from core.services.home import open_home
 from pages.components.gallery import clear_selection, gallery
-from pages.components.jobs import follow_job
-from pages.components.shell import current_project, empty_state, shown_errors
+from pages.components.importing import choose_files, export_menu, follow_import
+from pages.components.shell import current_project, empty_state
 
 PAGE_SIZE = 60
-STATES = {"unlabelled": "Unlabelled", "in_progress": "In progress", "done": "Done"}
-TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "tif", "tiff", "bmp", "mpo", "gif", "zip", "json"]
+STATES = {
+    "unlabelled": "Unlabelled",
+    "in_progress": "In progress",
+    "done": "Done",
+    "approved": "Approved",
+    "rejected": "Rejected",
+}
 
 store = open_home()
 project = current_project()
 IMPORT_JOB = f"import_job_{project.id}"
 GALLERY = f"gallery_{project.id}"
-
-
-@st.dialog("Import photos and labels", width="medium")
-def import_dialog() -> None:
-    """Take files, a zip or a folder, and queue their import."""
-    kind = st.segmented_control("From", ["Files or a zip", "A folder"], default="Files or a zip")
-    multiple = "directory" if kind == "A folder" else True
-    files = st.file_uploader(
-        "Photos, a COCO export, or photos with masks", type=TYPES, accept_multiple_files=multiple
-    )
-    titles = {"auto": "Recognise by itself", **projects.formats()}
-    chosen = st.selectbox("Format", list(titles), format_func=titles.__getitem__)
-    st.caption(
-        "COCO: a Roboflow zip or folder with train, valid and test, or one json beside its photos. "
-        "Masks: one PNG per object, the class in its name. Originals are kept as they are."
-    )
-    with shown_errors():
-        if st.button("Import", type="primary", disabled=not files, icon=":material/upload:"):
-            uploads = [(file.name, file) for file in files]
-            job = projects.import_uploads(store, project.id, uploads, format=chosen)
-            st.session_state[IMPORT_JOB] = job.id
-            st.rerun()
 
 
 def choose_filter(project: Project) -> ImageFilter:
@@ -81,28 +62,20 @@ def draw_actions(selected: list[str]) -> None:
 with st.container(horizontal=True, vertical_alignment="center"):
     st.title("Images", anchor=False)
     has_images = projects.count_images(store, project.id, ImageFilter()) > 0
-    if st.button("Import", type="primary", icon=":material/upload:"):
-        import_dialog()
+    is_choosing = st.button("Import", type="primary", icon=":material/upload:")
     if has_images:
-        has_labels = projects.count_images(store, project.id, ImageFilter(state=ImageState.DONE)) > 0
-        st.download_button(
-            "Export COCO",
-            data=partial(projects.export_zip, store, project.id),
-            file_name=f"{project.name}-coco.zip",
-            mime="application/zip",
-            on_click="ignore",
-            icon=":material/download:",
-            disabled=not has_labels,
-            help=None if has_labels else "There is nothing to export yet. Label a photo first.",
-        )
+        has_labels = projects.count_images(store, project.id, ImageFilter(state=FINISHED)) > 0
+        export_menu(store, project.id, project.name, has_labels=has_labels)
+if is_choosing:
+    choose_files(store, project.id, IMPORT_JOB)
 
 if job_id := st.session_state.get(IMPORT_JOB):
-    follow_job(store, job_id, IMPORT_JOB, "Importing")
+    follow_import(store, job_id, IMPORT_JOB, may_ask=not is_choosing)
 
 if not has_images:
     empty_state(
         "No photos yet",
-        "Import a COCO export, photos with masks, or plain photos to label. Phone photos are fine.",
+        "Import plain photos to label, photos with masks, or another tool's export. Phone photos are fine.",
         ":material/add_photo_alternate:",
     )
     st.stop()

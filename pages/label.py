@@ -3,57 +3,25 @@
 import streamlit as st
 
 from core.domain.images import ImageFilter, Project
-from core.domain.labels import Category, ImageState
-from core.services import labelling, projects
+from core.services import assist, labelling, projects, suggestions
 from core.services.home import open_home
+from pages.components.classes import draw_classes
+from pages.components.label_history import draw_history
 from pages.components.labeler import LabelerImage, labeler
-from pages.components.shell import author, current_project, empty_state, part, rerun_part, shown_errors
-
-IMAGE = "label_image"
-SHOW = {
-    "all": "All photos",
-    "todo": "Unlabelled",
-    "in_progress": "In progress",
-    "done": "Done",
-}
+from pages.components.progress import draw_progress
+from pages.components.queue import (
+    IMAGE,
+    Queue,
+    choose_queue,
+    draw_go_to,
+    draw_usefulness,
+    draw_work,
+    open_photo,
+)
+from pages.components.shell import author, current_project, empty_state, part, rerun_part
 
 store = open_home()
 project = current_project()
-
-
-def queue_of(project: Project, show: str) -> list[str]:
-    """List the photos to walk through."""
-    state = {"todo": ImageState.UNLABELLED, "in_progress": ImageState.IN_PROGRESS, "done": ImageState.DONE}
-    return labelling.queue(store, project.id, ImageFilter(state=state.get(show)))
-
-
-def draw_classes(project: Project) -> None:
-    """Add, rename and recolour classes; nothing changes before its button is pressed."""
-    with st.form(f"add_class_{project.id}", border=False, clear_on_submit=True):
-        name = st.text_input("New class", placeholder="scratch", max_chars=80)
-        if st.form_submit_button("Add class") and name.strip():
-            with shown_errors():
-                projects.add_category(store, project.id, name)
-                st.rerun()
-    if project.categories:
-        with st.form(f"change_classes_{project.id}", border=False), shown_errors():
-            wanted = [draw_class(project.id, category) for category in project.categories]
-            if st.form_submit_button("Save changes"):
-                for category in wanted:
-                    if category not in project.categories:
-                        projects.change_category(store, project.id, category)
-                st.rerun()
-
-
-def draw_class(project_id: str, category: Category) -> Category:
-    """Draw one class to edit; give it as the form has it."""
-    key = f"{project_id}_{category}"  # a change made elsewhere makes a new widget with the new value
-    color, name = st.columns([1, 5], vertical_alignment="bottom")
-    return Category(
-        category.category_id,
-        name.text_input("Name", category.name, key=f"name_{key}", max_chars=80).strip(),
-        color.color_picker("Colour", category.color, key=f"color_{key}"),
-    )
 
 
 def draw_canvas(project: Project, ids: list[str], image_id: str) -> None:
@@ -76,6 +44,12 @@ def draw_canvas(project: Project, ids: list[str], image_id: str) -> None:
         has_previous=before is not None,
         has_next=after is not None,
         author=author(),
+        note=shown.annotations.note,
+        previous_url=labelling.labels_link(store, before) if before else "",
+        suggest_url=suggestions.link(store, image_id),
+        suggest_trouble=suggestions.trouble(store, project.id),
+        assist_url=assist.link(store, image_id),
+        assist_kinds=assist.kinds(),
     )
     if event is None or event.image_id != image_id:
         return
@@ -83,26 +57,28 @@ def draw_canvas(project: Project, ids: list[str], image_id: str) -> None:
     if target is None:
         st.toast("That was the last photo of this list.", icon=":material/check_circle:")
         return
-    st.session_state[IMAGE] = target
-    st.query_params["image"] = target
+    open_photo(target)
     rerun_part()
 
 
+if st.query_params.get("image"):
+    st.session_state[IMAGE] = st.query_params["image"]
+has_images = projects.count_images(store, project.id, ImageFilter()) > 0
+queue = Queue([], "")
 with st.container(horizontal=True, vertical_alignment="center"):
-    st.title("Label", anchor=False)
-    show = st.segmented_control(
-        "Show",
-        list(SHOW),
-        format_func=SHOW.__getitem__,
-        default="all",
-        label_visibility="collapsed",
-        key="label_show",
-    )
-    if project.categories:
+    st.title("Label", anchor=False, width="content")
+    if has_images and project.categories:
+        queue = choose_queue(store, project)
+        with st.popover("Go to", icon=":material/search:"):
+            draw_go_to(store, project)
         with st.popover("Classes", icon=":material/palette:"):
-            draw_classes(project)
+            draw_classes(store, project)
+        with st.container(width="content"):
+            draw_history(store, author())
+        with st.container(width="content"):
+            draw_progress(store, project.id)
 
-if projects.count_images(store, project.id, ImageFilter()) == 0:
+if not has_images:
     empty_state("No photos yet", "Import some first; then label them here.", ":material/add_photo_alternate:")
     st.page_link("pages/images.py", label="Import photos", icon=":material/upload:")
     st.stop()
@@ -110,8 +86,9 @@ if not project.categories:
     empty_state(
         "What do you want to find?", "Add the first class, such as scratch or dent.", ":material/palette:"
     )
-    draw_classes(project)
+    draw_classes(store, project)
     st.stop()
+draw_work(store, project.id)
 
 
 @part
@@ -119,15 +96,16 @@ def canvas(ids: list[str]) -> None:
     """Walk through the list as it was when the page was drawn: a photo done meanwhile keeps its place."""
     there = labelling.still_there(store, project.id, ids)
     if not there:
-        empty_state(
-            "Nothing to do here", f"No photo is in “{SHOW[show or 'all']}”.", ":material/check_circle:"
-        )
+        empty_state("Nothing to do here", f"No photo is in “{queue.title}”.", ":material/check_circle:")
         return
     wanted = st.session_state.get(IMAGE) or labelling.first_to_do(store, project.id)
     onwards = ids[ids.index(wanted) :] if wanted in ids else ids  # past a photo deleted meanwhile
-    draw_canvas(project, there, next((i for i in onwards if i in there), there[0]))
+    image_id = next((i for i in onwards if i in there), there[0])
+    if st.query_params.get("image") != image_id or st.session_state.get(IMAGE) != image_id:
+        open_photo(image_id)
+    if queue.usefulness:
+        draw_usefulness(store, project.id, queue.usefulness, image_id)
+    draw_canvas(project, there, image_id)
 
 
-if st.query_params.get("image"):
-    st.session_state[IMAGE] = st.query_params["image"]
-canvas(queue_of(project, show or "all"))
+canvas(queue.ids)

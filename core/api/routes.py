@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from core.domain.errors import AppError, Conflict, FormatError, NotFound, OutOfReach, StorageError
-from core.services import labelling, links, pictures
+from core.services import assist, labelling, links, pictures, suggestions
 from core.services.home import open_home
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 MAX_SAVE_BYTES = 32 * 1024 * 1024
+MAX_PROMPT_BYTES = 1024 * 1024
 FOREVER = "public, max-age=31536000, immutable"
 PRIVATE = "private, max-age=21600"
 
@@ -85,6 +86,42 @@ async def save_annotations(request: Request) -> Response:
     return JSONResponse(saved)
 
 
+async def newest_labels(request: Request) -> Response:
+    """Tell an image's newest labels, for the canvas of the photo after it to copy from."""
+    image_id = request.path_params["image_id"]
+    _check(request, f"labels/{image_id}")
+    newest = await to_thread.run_sync(labelling.latest, open_home(), image_id)
+    return JSONResponse(newest, headers={"Cache-Control": "no-store"})
+
+
+async def suggest(request: Request) -> Response:
+    """Answer what the champion would draw on an image; 202 while a worker is at it: ask ``&again=1``."""
+    image_id = request.path_params["image_id"]
+    asked = dict(request.query_params)
+    is_again = asked.pop("again", None) is not None
+    links.check(open_home(), f"suggest/{image_id}", asked)
+    found = await to_thread.run_sync(lambda: suggestions.for_photo(open_home(), image_id, is_again=is_again))
+    if isinstance(found, suggestions.Waiting):
+        return JSONResponse({"message": found.message}, 202)
+    return JSONResponse(suggestions.to_json(found))
+
+
+async def assist_drawing(request: Request) -> Response:
+    """Turn a prompt on a photo (a box, scribbles, a click) into polygons."""
+    image_id = request.path_params["image_id"]
+    _check(request, f"assist/{image_id}")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_PROMPT_BYTES:
+            return JSONResponse({"message": "That is more than one prompt may hold."}, 413)
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        raise FormatError("The prompt sent is not JSON.") from None
+    return JSONResponse(await to_thread.run_sync(assist.answer, open_home(), image_id, message))
+
+
 def _check(request: Request, path: str) -> None:
     """Check the link's signature; ``path`` is relative to the app's root, as it was signed."""
     links.check(open_home(), path, dict(request.query_params))
@@ -122,5 +159,8 @@ def routes_under(base_path: str) -> list[Route]:
         Route(f"{root}/img/{{image_id}}/{{rendition}}", _spoken(photo)),
         Route(f"{root}/file/{{key:path}}", _spoken(stored_file)),
         Route(f"{root}/truth/{{image_id}}", _spoken(truth)),
+        Route(f"{root}/labels/{{image_id}}", _spoken(newest_labels)),
+        Route(f"{root}/suggest/{{image_id}}", _spoken(suggest), methods=["POST"]),
+        Route(f"{root}/assist/{{image_id}}", _spoken(assist_drawing), methods=["POST"]),
         Route(f"{root}/annotations/{{image_id}}", _spoken(save_annotations), methods=["PUT", "POST"]),
     ]

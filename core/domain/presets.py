@@ -241,7 +241,7 @@ def _ours() -> dict[str, Preset]:
         "balanced": Preset(
             "Balanced",
             "What we advise, where there is time: 384 px. Good for most damage.",
-            replace(_OURS, size=384, epochs=8, epoch_images=2000),
+            replace(_OURS, size=384, epochs=8, epoch_images=2000, copy_paste=0.5),
         ),
         "accurate": Preset(
             "Accurate",
@@ -252,6 +252,7 @@ def _ours() -> dict[str, Preset]:
                 size=640,
                 epochs=20,
                 epoch_images=2400,
+                copy_paste=0.5,
                 ema=0.998,
             ),
             start="EfficientNet-Lite2, ImageNet; its package is installed",

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from core.domain.errors import AppError, NotEnoughLabels, StorageError
 from core.domain.images import Image, ImageFilter
-from core.domain.labels import SPLITS, ImageState
+from core.domain.labels import FINISHED, SPLITS
 from core.formats.coco_read import mentions_coco
 from core.formats.source import (
     PHOTO_SUFFIXES,
@@ -34,7 +34,7 @@ _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 
 
 def labelled_dataset(store: Store, project_id: str) -> SourceDataset:
-    """Give a project's labelled images; those without labels or still in progress are left out.
+    """Give a project's finished images, done or approved, without suggestions; others are left out.
 
     A photo that is rotated by its EXIF data, or that few tools can open, is given as an upright JPEG
     of full size: labels are in upright pixels, and many tools that read them ignore EXIF.
@@ -45,7 +45,7 @@ def labelled_dataset(store: Store, project_id: str) -> SourceDataset:
     """
     project = projects.get(store, project_id)
     names = {category.category_id: category.name for category in project.categories}
-    done = images.list_page(store, project_id, ImageFilter(state=ImageState.DONE))
+    done = images.list_page(store, project_id, ImageFilter(state=FINISHED))
     if not done:
         raise NotEnoughLabels("There is nothing to export yet. Label a photo first.")
     return SourceDataset(
@@ -141,7 +141,9 @@ def _annotation_files(folder: Path) -> list[PurePosixPath]:
     found: list[Path] = []
     for place in (folder, *(folder / name for name in (*SPLITS, UNSPLIT))):
         found += [path for path in place.glob("*.json") if path.is_file() and mentions_coco(path)]
-        found += (place / "masks").glob("*.png")
+        for masks in ("masks", "SegmentationClass"):
+            found += (place / masks).glob("*.png")
+        found += place.glob("*.npz")
     return [PurePosixPath(path.relative_to(folder).as_posix()) for path in found]
 
 
@@ -177,7 +179,9 @@ def _source_image(store: Store, image: Image, names: dict[int, str]) -> SourceIm
         name=image.name,
         read=partial(store.blobs.get, key),
         split=image.split,
-        annotations=tuple(SourceAnnotation(names[a.category_id], a.ops) for a in drawn),
+        annotations=tuple(
+            SourceAnnotation(names[a.category_id], a.ops) for a in drawn if not a.is_suggestion
+        ),
         is_labelled=True,
         drawn_size_wh=image.size_wh,
         media_type=media_type,

@@ -12,7 +12,7 @@ that says "no damage" or "background" marks its photo as labelled, without an an
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from core.domain.errors import FormatError, ImageError
 from core.domain.labels import Op, RleOp
 from core.formats.export import Keep, by_folder, file_names, labelled_dataset, replaced_export
+from core.formats.index_masks import holds_classes
+from core.formats.seeing import counted
 from core.formats.source import (
     Refusal,
     SourceAnnotation,
@@ -70,9 +72,22 @@ class _MaskFile:
 
 
 def detect(folder: Path) -> bool:
-    """Tell whether there is a folder of mask pictures with photos beside it."""
+    """Tell whether there is a folder of mask pictures with photos beside it, an object or class in each.
+
+    Masks that are named as their photos alone, and whose values are several classes, are another format.
+    """
     masks, photos = _mask_and_photo_files(folder)
-    return bool(masks) and bool(photos)
+    if not masks or not photos:
+        return False
+    stems = {photo.stem for photo in photos}
+    tells_class = any(_class_told(mask, stems) for mask in masks)
+    return tells_class or not holds_classes(folder, masks)
+
+
+def see(folder: Path) -> str:
+    """Count the photos and their mask pictures."""
+    masks, photos = _mask_and_photo_files(folder)
+    return f"{counted(len(photos), 'photo')}, {counted(len(masks), 'mask picture')}"
 
 
 def read(folder: Path) -> SourceDataset:
@@ -138,6 +153,14 @@ def _write_masks(image: SourceImage, folder: PurePosixPath, stem: str, keep: Kee
     for number, (category, mask) in enumerate(shown or [(NO_DAMAGE, np.zeros(size_hw, np.bool_))], start=1):
         name = f"{stem}__{quote(category, safe=' ()')}__{number}.png"
         keep(folder / name, encode_grey_png(mask.astype(np.uint8) * 255))
+
+
+def _class_told(mask: PurePosixPath, stems: Collection[str]) -> bool:
+    """Whether a mask's name says more than which photo it belongs to."""
+    if mask.stem in stems:
+        return False
+    stem, _, rest = mask.stem.rpartition("_")
+    return not (stem in stems and rest.casefold() in PLAIN)
 
 
 def _mask_and_photo_files(folder: Path) -> tuple[list[PurePosixPath], list[PurePosixPath]]:

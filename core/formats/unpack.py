@@ -53,8 +53,8 @@ def open_source(
         return
     if not path.exists():
         raise FormatError(f"{path} does not exist.")
-    is_single_photo = is_photo(PurePosixPath(path.name))
-    if not path.is_dir() and not is_single_photo and not _is_zip(path):
+    is_whole = is_photo(PurePosixPath(path.name)) or path.suffix.lower() == ".npz"  # though that is a zip
+    if not path.is_dir() and not is_whole and not _is_zip(path):
         raise FormatError(f"{path.name} is neither a folder, a zip nor a photo. Point at one of these.")
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def open_source(
         folder = Path(name)
         if path.is_dir():
             yield OpenedSource(folder, _unpack_beside(path, folder))
-        elif is_single_photo:
+        elif is_whole:
             (folder / path.name).symlink_to(path.resolve())
             yield OpenedSource(folder)
         else:

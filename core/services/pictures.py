@@ -1,9 +1,10 @@
 """Pictures for the browser: photos, stored predictions, and labels drawn as grey PNGs of class indices."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import cast, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,12 +13,16 @@ from core.domain.images import Image, Project
 from core.domain.labels import IGNORED, Annotation
 from core.domain.training import DataVersion
 from core.imaging.masks import label_map
-from core.imaging.overlay import at_display_size, encode_grey_png
+from core.imaging.overlay import at_display_size, blend, encode_grey_png, encode_jpeg
+from core.imaging.reading import decode_rgb
 from core.services import links
 from core.services.home import Store
 from core.storage import annotations, images, projects, versions
 
 ANY_DAMAGE = "any"
+OPACITY = 0.35
+GONE = "#808080"
+MAX_COLORS = 255
 
 
 def photo_file(store: Store, image_id: str, rendition: str) -> tuple[Path, str]:
@@ -76,6 +81,24 @@ def truth_map(
         project = projects.read(connection, image.project_id)
     index = class_index(project, version) | dict.fromkeys(ignored, IGNORED)
     return label_map(drawn, index, (image.size_wh[1], image.size_wh[0]))
+
+
+def labels_picture(store: Store, image_id: str, drawn: Sequence[Annotation]) -> bytes:
+    """Lay labels over their photo, at display size, as JPEG; what is of a removed class is grey.
+
+    Raises:
+        NotFound: the photo was deleted.
+    """
+    image = images.get(store, image_id)
+    known = projects.get(store, image.project_id).categories[: MAX_COLORS - 1]
+    index = {a.category_id: len(known) + 1 for a in drawn}
+    index |= {category.category_id: at for at, category in enumerate(known, start=1)}
+    labels = at_display_size(label_map(drawn, index, (image.size_wh[1], image.size_wh[0])))
+    key, _ = images.rendition(store, image_id, "view")
+    photo = decode_rgb(store.blobs.get(key), at_least=min(labels.shape))
+    small = np.asarray(cv2.resize(photo, labels.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    colors = ["#000000", *(category.color for category in known), GONE]
+    return encode_jpeg(blend(small, labels, colors, OPACITY, outline=True), quality=80)
 
 
 def class_index(project: Project, version: DataVersion | None) -> dict[int, int]:

@@ -7,22 +7,26 @@ import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from core.domain.errors import AppError, StorageError, pick
+from core.domain.errors import AppError, FormatError, StorageError, pick
 from core.domain.images import Image, ImageFilter, Project
-from core.domain.labels import SPLITS, Category, ImageState, Split
+from core.domain.labels import FINISHED, SPLITS, Category, ImageState, Split
+from core.domain.mask_classes import parse_meanings
 from core.domain.runs import Job
-from core.formats import ingest, sample
+from core.formats import ingest, looking, sample
 from core.formats.registry import FORMATS
 from core.formats.source import list_files
 from core.services import links
 from core.services.home import Store
-from core.storage import images, jobs, projects, uploads
+from core.storage import images, jobs, projects, tallies, uploads
 from core.storage.blobs import not_saved
+from core.storage.tallies import AuthorTally
 
 MAX_NAME_BYTES = 200
+PACKABLE = (".json", ".xml", ".txt", ".csv", ".yaml")  # everything else is compressed already
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,12 @@ class Overview:
     in_progress: int
     unlabelled: int
     splits: dict[str, int]  # labelled images by train, valid, test, unsplit
-    annotations: dict[int, int]  # images that show a category, by category_id
+    annotations: dict[int, int]  # labelled images that show a category, by category_id
+    approved: int  # of those labelled
+    rejected: int
+    no_damage: int  # of those labelled
+    objects: int
+    suggestions: int
 
 
 def list_all(store: Store) -> list[Project]:
@@ -87,16 +96,25 @@ def import_path(
     path: Path,
     *,
     format: str = "auto",
+    classes: str = "",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ingest.ImportReport:
     """Import a folder, a zip or a photo, here and now.
 
+    Args:
+        classes: what the values of masks mean, like ``0=background,1=scratch,255=ignore``.
+
     Raises:
         UnknownChoice: there is no such format.
-        FormatError: the source is nothing that can be read.
+        FormatError: the source is nothing that can be read, or it leaves open what it means; the sentence
+            says how to tell.
         StorageError: the disk is full; what came before is kept.
     """
-    return ingest.import_path(store, project_id, path, format=format, on_progress=on_progress)
+    wanted = looking.Wanted(format, parse_meanings(classes) if classes else None)
+    result = looking.take(store, project_id, path, wanted, on_progress=on_progress)
+    if isinstance(result, looking.Question):
+        raise FormatError(result.sentence())
+    return result
 
 
 def import_into(
@@ -105,6 +123,7 @@ def import_into(
     path: Path,
     *,
     format: str = "auto",
+    classes: str = "",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ingest.ImportReport:
     """Import into the project of this name, which is made if there is none.
@@ -115,7 +134,7 @@ def import_into(
     is_new = all(project.name != name.strip() for project in projects.list_all(store))
     project = get_or_create(store, name)
     try:
-        return import_path(store, project.id, path, format=format, on_progress=on_progress)
+        return import_path(store, project.id, path, format=format, classes=classes, on_progress=on_progress)
     except AppError:
         if is_new:
             projects.discard_if_empty(store, project.id)
@@ -126,6 +145,9 @@ def import_uploads(
     store: Store, project_id: str, files: Iterable[tuple[str, BinaryIO]], *, format: str
 ) -> Job:
     """Keep uploaded files and queue their import, which unpacks each zip among them.
+
+    The import takes at once what is clear. Where a person has to say more first, its result is a
+    question, and ``core.services.importing`` takes the answer.
 
     Args:
         files: the client's names, with folders or not, and the contents.
@@ -161,25 +183,39 @@ def formats() -> dict[str, str]:
     return {name: spec.title for name, spec in FORMATS.items()}
 
 
+def writable_formats() -> dict[str, tuple[str, str]]:
+    """Give the formats that can be written: name to title and a line on what survives there."""
+    return {name: (spec.title, spec.keeps) for name, spec in FORMATS.items() if spec.write}
+
+
 def overview(store: Store, project_id: str) -> Overview:
     """Count a project's images."""
-    everything = images.list_page(store, project_id, ImageFilter())
-    states = [image.state for image in everything]
-    done = [image for image in everything if image.is_labelled]
-    splits = {split: sum(image.split == split for image in done) for split in SPLITS}
-    splits["unsplit"] = sum(image.split is None for image in done)
-    shown: dict[int, int] = {}
-    for image in done:
-        for category_id in image.category_ids:
-            shown[category_id] = shown.get(category_id, 0) + 1
+    counts = tallies.by_state(store, project_id)
+    finished = [tally for tally in counts if tally.state in FINISHED]
+    states = {state: sum(t.images for t in counts if t.state is state) for state in ImageState}
     return Overview(
-        images=len(everything),
-        labelled=len(done),
-        in_progress=states.count(ImageState.IN_PROGRESS),
-        unlabelled=states.count(ImageState.UNLABELLED),
-        splits=splits,
-        annotations=shown,
+        images=sum(states.values()),
+        labelled=sum(tally.images for tally in finished),
+        in_progress=states[ImageState.IN_PROGRESS],
+        unlabelled=states[ImageState.UNLABELLED],
+        splits={s: sum(t.images for t in finished if t.split == s) for s in (*SPLITS, "unsplit")},
+        annotations=tallies.by_category(store, project_id),
+        approved=states[ImageState.APPROVED],
+        rejected=states[ImageState.REJECTED],
+        no_damage=sum(tally.empty for tally in finished),
+        objects=sum(tally.annotations for tally in counts),
+        suggestions=sum(tally.suggestions for tally in counts),
     )
+
+
+def work_done(store: Store, project_id: str, since: datetime) -> list[AuthorTally]:
+    """Count on how many photos each person saved labels as finished or looked them over."""
+    return tallies.by_author(store, project_id, since)
+
+
+def authors(store: Store, project_id: str) -> list[str]:
+    """List who saved the newest labels of a photo; "" where nobody was logged in."""
+    return tallies.authors(store, project_id)
 
 
 def list_images(
@@ -236,13 +272,14 @@ def export(
     return folder
 
 
-def export_zip(store: Store, project_id: str) -> BinaryIO:
-    """Pack a project's labels and photos as a COCO export.
+def export_zip(store: Store, project_id: str, format: str = "coco") -> BinaryIO:
+    """Pack a project's labels and photos as an export.
 
     Returns:
         The zip, opened for reading. It lies on the disk without a name and is gone once it is closed.
 
     Raises:
+        UnknownChoice: there is no such format, or it cannot be written.
         AppError: nothing is labelled.
         StorageError: the disk is full.
     """
@@ -251,7 +288,7 @@ def export_zip(store: Store, project_id: str) -> BinaryIO:
         scratch.mkdir(parents=True, exist_ok=True)
         with ExitStack() as on_failure, tempfile.TemporaryDirectory(prefix="export-", dir=scratch) as name:
             packed = on_failure.enter_context(tempfile.TemporaryFile(dir=scratch))
-            _pack(export(store, project_id, Path(name)), packed)
+            _pack(export(store, project_id, Path(name), format=format), packed)
             on_failure.pop_all()
     except OSError as error:
         raise StorageError(not_saved("The zip", error)) from error
@@ -260,10 +297,10 @@ def export_zip(store: Store, project_id: str) -> BinaryIO:
 
 
 def _pack(folder: Path, packed: BinaryIO) -> None:
-    """Move a folder's files into a zip; photos are compressed already."""
+    """Move a folder's files into a zip."""
     with zipfile.ZipFile(packed, "w") as archive:
         for path in list_files(folder):
-            archive.write(folder / path, path, zipfile.ZIP_DEFLATED if path.suffix == ".json" else None)
+            archive.write(folder / path, path, zipfile.ZIP_DEFLATED if path.suffix in PACKABLE else None)
             (folder / path).unlink()
     packed.seek(0)
 

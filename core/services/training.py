@@ -77,9 +77,9 @@ def reconfigure(config: TrainingConfig, changes: Mapping[str, str | int | float 
 def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingData:
     """Look at what a training would use now, without starting it.
 
-    Images that are done count. Where the images bring a train and a valid split, those in no split
-    are left out; where they bring none, ``valid_share`` of them is held out, by a seeded draw that
-    keeps classes in proportion and groups together (core/domain/splitting.py).
+    Images that are done or approved count. Where the images bring a train and a valid split, those in
+    no split are left out; where they bring none, ``valid_share`` of them is held out, by a seeded draw
+    that keeps classes in proportion and groups together (core/domain/splitting.py).
 
     Raises:
         NotEnoughLabels: there is nothing to learn from or nothing to measure with.
@@ -118,9 +118,9 @@ def collect(store: Store, project_id: str, config: TrainingConfig) -> TrainingDa
     start_weights.require(store, config)
     start_note = checkpoints.start_note(store, config, categories)
     warnings += [start_note] if start_note else []
-    in_progress = sum(image.state is ImageState.IN_PROGRESS for image in everything)
-    if in_progress:
-        warnings.append(f"{in_progress} photos are not marked as done and are left out.")
+    begun = sum(image.state in (ImageState.IN_PROGRESS, ImageState.REJECTED) for image in everything)
+    if begun:
+        warnings.append(f"{begun} photos are not marked as done and are left out.")
     return TrainingData(categories, tuple(items), images_of, tuple(warnings), ignored)
 
 

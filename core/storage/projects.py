@@ -1,5 +1,6 @@
 """Projects and categories in the database."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -76,6 +77,8 @@ def add_category(
 ) -> Category:
     """Give the project's category of this name (letter case aside); make it if there is none.
 
+    One that was removed comes back with its id: revisions and data versions that hold it fit again.
+
     Args:
         wanted_id: the id it had where it comes from; taken when it is free.
 
@@ -86,7 +89,15 @@ def add_category(
     for category in categories:
         if category.name.casefold() == name.strip().casefold():
             return category
-    taken = {category.category_id for category in categories}
+    removed = _removed(connection, project_id)
+    for category in removed:
+        if category.name.casefold() == name.strip().casefold():
+            colors = {c.color.upper() for c in categories}
+            is_free = category.color.upper() not in colors
+            color = category.color if is_free else unused_color(category.category_id, colors)
+            _set(connection, project_id, category.category_id, is_removed=False, color=color)
+            return replace(category, color=color)
+    taken = {category.category_id for category in (*categories, *removed)}
     free = wanted_id if wanted_id and wanted_id not in taken else max(taken, default=0) + 1
     category = Category(free, name.strip(), unused_color(free, {c.color for c in categories}))
     connection.execute(
@@ -111,20 +122,54 @@ def change_category(store: Store, project_id: str, category: Category) -> None:
                 raise AppError(f"There is already a class “{other.name}”.")
             if other.color.upper() == category.color.upper():
                 raise AppError(f"“{other.name}” has this colour already. Choose another one.")
-        connection.execute(
-            sa.update(tables.category)
-            .where(
-                tables.category.c.project_id == project_id,
-                tables.category.c.category_id == category.category_id,
-            )
-            .values(name=category.name.strip(), color=category.color)
-        )
+        for gone in _removed(connection, project_id):
+            if gone.name.casefold() == category.name.strip().casefold():
+                _set(connection, project_id, gone.category_id, name=f"{gone.name[:60]} ({gone.category_id})")
+        _set(connection, project_id, category.category_id, name=category.name.strip(), color=category.color)
+
+
+def remove_category(connection: sa.Connection, project_id: str, category_id: int) -> None:
+    """Take a category out of a project; from here on no image can be saved with it.
+
+    Whoever calls sees to the images that show it, in the same transaction.
+    """
+    _set(connection, project_id, category_id, is_removed=True)
+
+
+def held_category_ids(connection: sa.Connection, project_id: str) -> set[int]:
+    """Give the ids of a project's categories; none of them is removed before this transaction ends.
+
+    SQLite lets one writer in at a time, so it needs no lock and takes none.
+    """
+    table = tables.category.c
+    query = sa.select(table.category_id).where(table.project_id == project_id, ~table.is_removed)
+    return set(connection.execute(query.with_for_update(read=True)).scalars())
+
+
+def names_ever(store: Store, project_id: str) -> dict[int, str]:
+    """Give the names of all categories that a project has or had, by id: older revisions hold them."""
+    with store.read() as connection:
+        kept = read(connection, project_id).categories
+        return {c.category_id: c.name for c in (*_removed(connection, project_id), *kept)}
+
+
+def _removed(connection: sa.Connection, project_id: str) -> list[Category]:
+    table = tables.category
+    query = sa.select(table).where(table.c.project_id == project_id, table.c.is_removed)
+    rows = connection.execute(query.order_by(table.c.category_id))
+    return [Category(row.category_id, row.name, row.color) for row in rows]
+
+
+def _set(connection: sa.Connection, project_id: str, category_id: int, **values: Any) -> None:
+    table = tables.category
+    of_it = (table.c.project_id == project_id, table.c.category_id == category_id)
+    connection.execute(sa.update(table).where(*of_it).values(**values))
 
 
 def _project(connection: sa.Connection, row: Any) -> Project:
     rows = connection.execute(
         sa.select(tables.category)
-        .where(tables.category.c.project_id == row.id)
+        .where(tables.category.c.project_id == row.id, ~tables.category.c.is_removed)
         .order_by(tables.category.c.position, tables.category.c.category_id)
     ).all()
     return Project(

@@ -67,6 +67,10 @@ def _machines(text: str) -> str:
     return text
 
 
+def _absolute_file(name: str) -> str:
+    return str(_absolute_path(Path(name))) if name else ""
+
+
 class Settings(BaseSettings):
     """Settings of this process, read from the environment; relative paths are made absolute at once.
 
@@ -106,6 +110,12 @@ class Settings(BaseSettings):
 
     ray_grows_to: Annotated[str, AfterValidator(_machines)] = ""
     """What a cluster that adds machines when they are needed grows to: machines x GPUs of each ("4x8")."""
+
+    sam_encoder: Annotated[str, AfterValidator(_absolute_file)] = ""
+    """An ONNX file of SAM's or SAM 2's image encoder; with the decoder's it makes the canvas's click tool."""
+
+    sam_decoder: Annotated[str, AfterValidator(_absolute_file)] = ""
+    """The ONNX file of the prompt decoder that belongs to it."""
 
     def __init__(self, **values: Any) -> None:
         """Read the environment; ``values`` stand above it."""

@@ -56,6 +56,8 @@ category = sa.Table(
     sa.Column("name", sa.String(80), nullable=False),
     sa.Column("color", sa.String(7), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
+    # Its row stays, so that its id, which older revisions and data versions hold, never means another.
+    sa.Column("is_removed", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("project_id", "name"),
 )
 
@@ -78,6 +80,10 @@ image = sa.Table(
     sa.Column("rev", sa.Integer, nullable=False),
     sa.Column("category_ids", sa.JSON, nullable=False),
     sa.Column("annotation_count", sa.Integer, nullable=False),
+    # Of the newest revision, as category_ids and annotation_count are, which leave suggestions out.
+    sa.Column("suggestion_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("author", sa.String(80), nullable=False, server_default=""),
     sa.Column("is_deleted", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Index("ix_image_project_id_state", "project_id", "state"),
@@ -100,7 +106,10 @@ annotation_set = sa.Table(
     sa.Column("annotations", sa.JSON, nullable=False),
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("author", sa.String(80), nullable=False),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
     sa.Column("saved_at", UtcDateTime(), nullable=False),
+    # Holds all that progress asks: the rows themselves are large.
+    sa.Index("ix_annotation_set_image_id", "image_id", "author", "saved_at", "state"),
 )
 
 data_version = sa.Table(

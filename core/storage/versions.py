@@ -96,7 +96,7 @@ class Reader:
             item.image_id,
             partial(_read_original, self.blobs, item.sha256),
             self.sizes_wh[item.image_id],
-            tuple(map(annotation_from_json, self._unpacked(item))),
+            tuple(a for a in map(annotation_from_json, self._unpacked(item)) if not a.is_suggestion),
         )
 
     def _unpacked(self, item: VersionItem) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from core.domain.runs import Job
 from core.storage import jobs
 from core.storage.lifecycle import Claim
 from core.storage.store import Store
-from core.worker import analyse, evaluate, export, imports, samples
+from core.worker import analyse, evaluate, export, imports, samples, suggest, usefulness
 from core.worker.heartbeat import OnProgress, Sign
 
 Handler = Callable[[Store, Job, OnProgress], dict[str, Any]]
@@ -31,6 +31,8 @@ HANDLERS: dict[str, Handler] = {
     "evaluate_every": evaluate.handle_every,
     "analyse": analyse.handle,
     "export": export.handle,
+    "suggest": suggest.handle,
+    "score_unlabelled": usefulness.handle,
     "calibrate": _of("calibrate"),
     "find_rate": _of("rates"),
     "predict": _of("predict"),

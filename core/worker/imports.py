@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.domain.errors import AppError, Cancelled, OutOfReach
+from core.domain.errors import AppError, Cancelled, FormatError, OutOfReach
+from core.domain.mask_classes import meanings_from_json
 from core.domain.runs import Job
-from core.formats.ingest import import_path
+from core.formats.looking import Question, Wanted, take
 from core.storage import uploads
 from core.storage.store import Store
 from core.worker.heartbeat import OnProgress
@@ -16,9 +17,11 @@ from core.worker.heartbeat import OnProgress
 def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     """Import what lies at ``path``; the same photos twice are the same photos, so it may be repeated.
 
-    Payload: ``{path, format, project_id, is_temporary, upload}``. A temporary import's ``path`` is its
-    ``upload`` or one file in it; ``upload`` is a place of core.storage.uploads, which is deleted once
-    there is a verdict. The result is the report as JSON.
+    Payload: ``{path, format, classes, project_id, is_temporary, upload}``. A temporary import's ``path``
+    is its ``upload`` or one file in it; ``upload`` is a place of core.storage.uploads, which is deleted
+    once there is a verdict. ``classes`` says what the values of masks mean. The result is the report as
+    JSON; where a person has to say more first it is ``{"question": ...}``, and the upload stays for the
+    import that brings the answer.
 
     Raises:
         AppError: the files are not what they should be, or the upload is gone.
@@ -37,7 +40,8 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     except (AppError, Cancelled):
         uploads.delete(store, place)
         raise
-    uploads.delete(store, place)
+    if "question" not in result:
+        uploads.delete(store, place)
     return result
 
 
@@ -53,12 +57,20 @@ def _import_upload(
 
 
 def _import(store: Store, payload: dict[str, Any], on_progress: OnProgress, path: Path) -> dict[str, Any]:
-    report = import_path(
+    is_upload = bool(payload.get("is_temporary", False))
+    classes = payload.get("classes")
+    wanted = Wanted(payload.get("format", "auto"), meanings_from_json(classes) if classes else None)
+    on_progress(0.0, "looking at the files")
+    result = take(
         store,
         payload["project_id"],
         path,
-        format=payload.get("format", "auto"),
-        is_upload=payload.get("is_temporary", False),
+        wanted,
+        is_upload=is_upload,
         on_progress=lambda done, total: on_progress(done / max(total, 1), f"{done} of {total} photos"),
     )
-    return report.to_json()
+    if not isinstance(result, Question):
+        return result.to_json()
+    if not is_upload:
+        raise FormatError(result.sentence())
+    return {"question": result.to_json()}

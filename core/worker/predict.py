@@ -4,17 +4,16 @@ import io
 from typing import Any
 
 import numpy as np
-import torch
 
 from core.domain.runs import Job
-from core.inference.outputs import Outputs, outputs_to_npz
-from core.models.outputs import PanopticOutput
+from core.inference.outputs import outputs_to_npz
 from core.storage.settings import Settings
 from core.storage.store import Store
 from core.training.checkpoints import load_weights
 from core.training.environment import prepare_process
 from core.worker.export import checkpoint_file, find_epoch
 from core.worker.heartbeat import OnProgress
+from core.worker.predictor import NetworkPredictor
 
 
 def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
@@ -32,14 +31,8 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
     prepare_process(Settings().threads)
     on_progress(0.0, "Predicting")
     epoch = find_epoch(store, payload["run_id"], payload["epoch"])
-    network, _ = load_weights(checkpoint_file(store, epoch))
+    network, meta = load_weights(checkpoint_file(store, epoch))
     image = np.load(io.BytesIO(store.blobs.get(payload["image"])), allow_pickle=False)
-    with torch.inference_mode():
-        found = network(torch.from_numpy(image)[None])
-    if isinstance(found, PanopticOutput):
-        logits, centres, offsets = (np.ascontiguousarray(tensor.numpy()[0]) for tensor in found)
-        outputs = Outputs(logits, centres[0], offsets)
-    else:
-        outputs = Outputs(np.ascontiguousarray(found.numpy()[0]))
+    outputs = NetworkPredictor(network, meta.card.preprocessing).outputs(image)
     store.blobs.put(payload["outputs"], outputs_to_npz(outputs))
     return {}

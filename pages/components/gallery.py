@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.domain.images import Image, Project
 from core.domain.labels import ImageState
+from core.domain.revisions import STATE_TITLES
 from core.services import projects
 from core.services.home import Store
 from pages.components.assets import assets_hash, component
@@ -76,11 +77,10 @@ def _take_note() -> None:
 
 
 def state_title(image: Image) -> str:
-    """Say in a word or two how far an image is."""
-    if image.state is ImageState.DONE and image.annotation_count == 0:
-        return "No damage"
-    return {
-        ImageState.DONE: "Done",
-        ImageState.IN_PROGRESS: "In progress",
-        ImageState.UNLABELLED: "Unlabelled",
-    }[image.state]
+    """Say in a few words how far an image is."""
+    if image.shows_no_damage:
+        is_approved = image.state is ImageState.APPROVED
+        return "No damage, approved" if is_approved else "No damage"
+    if image.state is ImageState.UNLABELLED and image.suggestion_count:
+        return f"{image.suggestion_count} suggested"
+    return STATE_TITLES[image.state]

@@ -18,6 +18,8 @@ TITLES = {
     "predict": "Prediction",
     "calibrate": "Measuring what a training costs",
     "find_rate": "Search for a learning rate",
+    "suggest": "Suggestions for unlabelled photos",
+    "score_unlabelled": "Finding what to label next",
 }
 
 
@@ -65,6 +67,8 @@ def _draw_report(job: evaluation.Job, session_key: str) -> None:
         st.error(job.error or f"This was {job.state.value}.", icon=":material/error:")
     elif job.result and "annotations" in job.result:
         _draw_import(job.result)
+    elif job.result and "filled" in job.result:
+        st.success(f"{job.result['filled']:,} photos have got suggestions.", icon=":material/check_circle:")
     if st.button("Close", key=f"close_{session_key}", icon=":material/close:"):
         st.session_state.pop(session_key, None)
         st.rerun()

@@ -59,7 +59,13 @@ def labeler(
     has_previous: bool = False,
     has_next: bool = False,
     author: str = "",
+    note: str = "",
+    previous_url: str = "",
     height: int | None = None,
+    suggest_url: str = "",
+    suggest_trouble: str = "",
+    assist_url: str = "",
+    assist_kinds: Sequence[str] = (),
 ) -> LabelerEvent | None:
     """Show the label canvas and give what the user asked for since the last run.
 
@@ -75,8 +81,14 @@ def labeler(
         position: where the image stands in the queue, such as "12 / 60".
         has_previous: whether there is an image before it.
         has_next: whether there is one after it.
-        author: written into new annotations.
+        author: written into new annotations; how the photo looks is remembered for each author.
+        note: the newest revision's note about the image.
+        previous_url: where the labels of the photo before are read, to be copied; "" where there is none.
         height: of the whole canvas in CSS pixels; None fills the window.
+        suggest_url: where the canvas asks for suggestions; signed, relative to the root; "" hides that.
+        suggest_trouble: why nothing can be suggested, which disables the button; "" where something can.
+        assist_url: where prompts become outlines; signed, relative to the root; "" hides the tools.
+        assist_kinds: which prompts that takes: "box", "scribble", "wand", "click".
 
     Returns:
         The event of this run, None in every other run.
@@ -94,7 +106,13 @@ def labeler(
         "has_previous": has_previous,
         "has_next": has_next,
         "author": author,
+        "note": note,
+        "previous_url": previous_url,
         "height": height,
+        "suggest_url": suggest_url,
+        "suggest_trouble": suggest_trouble,
+        "assist_url": assist_url,
+        "assist_kinds": list(assist_kinds),
     }
     result = _mount(key=key, data=data, on_navigate_change=_take_note)
     return _event(result.get("navigate"))

@@ -49,6 +49,20 @@ test("a change is sent on its base revision and ends as saved", async () => {
   assert.equal(kept.size, 0);
 });
 
+test("what the server saved without is told once", async () => {
+  const { saver, requests } = world();
+
+  saver.change(content("a", "b"));
+  requests[0].answer(200, { rev: 4, refused: [{ id: "b", reason: "It covers no pixel of the photo." }] });
+  await settle();
+  assert.deepEqual(saver.left.map(({ id }) => id), ["b"]);
+  saver.change(content("a"));
+  requests[1].answer(200, { rev: 5, refused: [] });
+  await settle();
+
+  assert.deepEqual(saver.left, []);
+});
+
 test("while one request is under way only the newest state waits", async () => {
   const { saver, requests } = world();
 
@@ -114,6 +128,60 @@ test("somebody else first: nothing is sent until the user chose, mine goes on to
   saver.resolve("mine");
   assert.equal(requests[1].body.rev, 9);
   assert.equal(requests[1].body.annotations.length, 2);
+});
+
+test("a note is sent with the labels and waits on the device with them", async () => {
+  const { saver, requests } = world();
+
+  saver.change({ ...content("a"), note: "wet paint" });
+  assert.equal(saver.draft().note, "wet paint");
+  requests[0].answer(409, { rev: 4, ...content("a"), note: "" });
+  await settle();
+
+  assert.equal(requests[0].body.note, "wet paint");
+  assert.equal(saver.status, "conflict"); // the same objects, but not what we wrote
+});
+
+test("both: the merged labels go on top of theirs, and both sides of the next conflict start there", async () => {
+  const { saver, requests } = world();
+  saver.change(content("mine"));
+  const theirs = { rev: 9, state: "in_progress", annotations: [shape("hers")] };
+  requests[0].answer(409, theirs);
+  await settle();
+
+  const shown = saver.resolve("both", content("hers", "mine"));
+
+  assert.deepEqual(saver.base.annotations.map(({ id }) => id), ["hers"]);
+  assert.deepEqual([requests[1].body.rev, shown.annotations.length], [9, 2]);
+  requests[1].answer(200, { rev: 10 });
+  await settle();
+  assert.deepEqual(saver.base.annotations.map(({ id }) => id), ["hers", "mine"]);
+});
+
+test("what a revision holds is known from the first to the newest", async () => {
+  const { saver, requests } = world();
+  saver.adopt(5, content("theirs"));
+  saver.adopt(4, content("older"));
+  assert.deepEqual([saver.rev, saver.base.annotations[0].id], [5, "theirs"]);
+
+  saver.change(content("theirs", "a"));
+  requests[0].answer(200, { rev: 6 });
+  await settle();
+
+  assert.equal(saver.base.annotations.length, 2);
+});
+
+test("letters of several bytes count as such: what is too large is not asked to outlive the page", async () => {
+  const { saver, requests } = world();
+  const wide = { ...content("a"), note: "ü".repeat(1000) };
+  const many = Array.from({ length: 35 }, (_, i) => ({ ...shape(`${i}`), note: "ü".repeat(1000) }));
+
+  saver.change(wide);
+  requests[0].answer(200, { rev: 4 });
+  await settle();
+  saver.change({ ...wide, annotations: many });
+
+  assert.deepEqual(requests.map(({ keepalive }) => keepalive), [true, false]);
 });
 
 test("taking theirs drops ours", async () => {

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { clamp, fit, pinch, scaleLimits, toImage, toScreen, wheelFactor, zoomAt } from "../../assets/view.js";
+import {
+  centredOn, clamp, fit, isZoomedIn, pinch, scaleLimits, toImage, toScreen, visibleBox, wheelFactor, zoomAt,
+} from "../../assets/view.js";
 
 const IMAGE = { width: 4000, height: 3000 };
 const STAGE = { width: 800, height: 800 };
@@ -13,7 +15,9 @@ test("fit shows the whole image in the middle", () => {
 });
 
 test("a small image is not blown up without end", () => {
-  assert.equal(fit({ width: 10, height: 10 }, STAGE).scale, 8);
+  assert.equal(fit({ width: 50, height: 50 }, STAGE).scale, 8);
+  assert.equal(fit({ width: 10, height: 5 }, STAGE).scale, 24); // a tiny one until it can be drawn on
+  assert.equal(fit({ width: 1, height: 1 }, STAGE).scale, 240);
 });
 
 test("zooming keeps the image point under the cursor", () => {
@@ -45,6 +49,24 @@ test("an image cannot be pushed out of sight", () => {
   const lost = clamp({ scale: 0.2, x: 5000, y: -5000 }, IMAGE, STAGE);
 
   assert.deepEqual(lost, { scale: 0.2, x: 752, y: -552 });
+});
+
+test("an overview helps past twice the size of the whole photo", () => {
+  const whole = fit(IMAGE, STAGE, { margin: 0 });
+
+  assert.ok(!isZoomedIn(whole, IMAGE, STAGE));
+  assert.ok(!isZoomedIn({ ...whole, scale: 2 * whole.scale }, IMAGE, STAGE));
+  assert.ok(isZoomedIn({ ...whole, scale: 2.01 * whole.scale }, IMAGE, STAGE));
+});
+
+test("the part in sight ends where the image ends", () => {
+  assert.deepEqual(visibleBox({ scale: 0.5, x: 100, y: -500 }, IMAGE, STAGE), [0, 1000, 1400, 2600]);
+});
+
+test("a point is brought into the middle at the same zoom", () => {
+  const view = centredOn({ scale: 0.5, x: 0, y: 0 }, [1000, 2000], STAGE);
+
+  assert.deepEqual([view.scale, ...toScreen(view, [1000, 2000])], [0.5, 400, 400]);
 });
 
 test("the wheel's way in and out cancel each other", () => {

@@ -103,7 +103,8 @@ async def control(request: Request) -> Response:
             store.refusal = wish["status"]
         case "other":
             current = store.saved[wish["image"]]
-            store.put(wish["image"], {**current, "annotations": wish["annotations"], "state": "in_progress"})
+            theirs = {"annotations": wish["annotations"], "state": wish.get("state", "in_progress")}
+            store.put(wish["image"], {**current, **theirs, "note": wish.get("note", "")})
             store.saved[wish["image"]]["author"] = "Anna"
     seen = {"events": store.events, "puts": store.puts, "script_runs": store.script_runs}
     return JSONResponse({**seen, "generation": store.generation})
@@ -133,6 +134,7 @@ def show() -> None:
         has_previous=at > 0,
         has_next=at < len(IMAGES) - 1,
         author="me",
+        note=saved.get("note", ""),
         height=560 if st.query_params.get("short") else None,
     )
     if event:

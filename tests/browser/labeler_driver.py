@@ -11,6 +11,7 @@ from tests.browser import patience
 from tests.browser.patience import eventually, messages_to_script, wait_until_at_rest, wait_until_idle
 
 SQUARE = [(800, 800), (1600, 800), (1600, 1600), (800, 1600)]
+RETRIES = 3  # a busy server closes a resting connection just when it is used again
 DOUBLE_CLICK_SECONDS = 0.04  # between pressing and releasing, and between the clicks
 
 TO_SCREEN = """(canvas, points) => {
@@ -78,15 +79,18 @@ class Canvas:
         self.wait_for_photo(f"one-{generation}")
         self.canvas.evaluate(KEEP_HINTS)
         self.canvas.focus()
-        self.press("p", "1")
+        self.press("f", "p", "1")  # the zoom stays from photo to photo
 
     def tell(self, **wish: object) -> dict[str, Any]:
         url = f"{self.base}/control"
-        return self.page.request.post(url, data=json.dumps(wish), timeout=patience.MILLISECONDS).json()
+        answer = self.page.request.post(
+            url, data=json.dumps(wish), timeout=patience.MILLISECONDS, max_retries=RETRIES
+        )
+        return answer.json()
 
     def saved(self, image: str = "one") -> dict[str, Any]:
         url = f"{self.base}/labels/{image}"
-        return self.page.request.get(url, timeout=patience.MILLISECONDS).json()
+        return self.page.request.get(url, timeout=patience.MILLISECONDS, max_retries=RETRIES).json()
 
     def navigations(self) -> list[dict[str, Any]]:
         """Give what the page was asked for so far, once its script has run after all of it."""

@@ -32,6 +32,7 @@ class Memory:
             "rev": current["rev"] + 1,
             "annotations": body["annotations"],
             "state": body["state"],
+            "note": body.get("note", ""),
             "author": "me",
             "saved_at": datetime.now(UTC).isoformat(),
         }

@@ -237,7 +237,7 @@ def test_space_drag_pans_and_f_shows_the_whole_photo_again(canvas: Canvas) -> No
 def test_a_server_that_comes_back_gets_what_was_drawn_meanwhile(canvas: Canvas) -> None:
     canvas.tell(do="down")
     canvas.draw_square()
-    canvas.expect_state("Not saved, retrying")
+    canvas.expect_state("Not saved – retrying")
     canvas.press("b")
     canvas.drag((2500, 1000), (3000, 1000))
     canvas.tell(do="up")

@@ -2,19 +2,26 @@
 
 import io
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from core.domain.errors import AppError, FormatError, NotEnoughLabels, StorageError, UnknownChoice
-from core.domain.images import ImageFilter
-from core.services import projects
-from core.storage import jobs
+from core.domain.images import ImageFilter, Project
+from core.domain.mask_classes import Meaning
+from core.domain.runs import Job
+from core.imaging.overlay import encode_grey_png
+from core.services import importing, projects
+from core.storage import jobs, lifecycle, processes, reservations, tables
+from core.storage.lifecycle import JOBS, Room
 from core.storage.settings import Settings
 from core.storage.store import Store, open_store
 from core.worker import imports
-from tests.builders import add_image, photo_bytes, project_with, square
+from tests.builders import SIZE_WH, add_image, photo_bytes, project_with, square
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,118 @@ def test_two_exported_zips_uploaded_at_once_bring_their_labels(store: Store) -> 
     imports.handle(store, job, lambda share, text: None)
 
     assert projects.overview(store, project.id).annotations == {1: 2}
+
+
+def test_masks_without_names_need_the_classes_told(store: Store, tmp_path: Path) -> None:
+    source = _mask_set(tmp_path / "source")
+
+    with pytest.raises(FormatError, match=r"--classes 0=background,2=NAME2,7=NAME7"):
+        projects.import_into(store, "Masks", source)
+    assert projects.list_all(store) == []
+
+    report = projects.import_into(store, "Masks", source, classes="0=background,2=dent,7=rust")
+    assert (report.categories, report.annotations["unsplit"]) == (("dent", "rust"), 2)
+
+
+def test_an_import_that_asked_is_answered_and_its_upload_goes_then(store: Store, tmp_path: Path) -> None:
+    project = project_with(store)
+    asked = _asked(store, project, tmp_path)
+    (possible,) = importing.question(asked)
+    assert [value.key for value in possible.values] == ["0", "2", "7"]
+
+    meanings = {
+        v.key: Meaning(f"c{v.key}", "class" if v.key != "0" else "background") for v in possible.values
+    }
+    job = importing.answer(store, asked.id, format=possible.format, meanings=meanings)
+    report = imports.handle(store, job, lambda share, text: None)
+
+    assert report["categories"] == ["c2", "c7"]
+    assert list((store.home / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("meanings", "fault"),
+    [
+        ({"0": Meaning("", "background"), "2": Meaning("", "background")}, "Everything is background"),
+        ({"2": Meaning("a", color="#112233"), "7": Meaning("b", color="#112233")}, "colour of another class"),
+    ],
+)
+def test_an_answer_that_cannot_be_meant_is_refused_and_the_upload_stays(
+    store: Store, tmp_path: Path, meanings: dict[str, Meaning], fault: str
+) -> None:
+    asked = _asked(store, project_with(store), tmp_path)
+
+    with pytest.raises(FormatError, match=fault):
+        importing.answer(store, asked.id, format="index_masks", meanings=meanings)
+
+    assert len(list((store.home / "uploads").iterdir())) == 1
+
+
+def test_an_import_that_asks_nothing_takes_no_answer(store: Store) -> None:
+    project = project_with(store)
+    files = [("a.jpg", io.BytesIO(photo_bytes(1)))]
+    job = projects.import_uploads(store, project.id, files, format="auto")
+
+    with pytest.raises(FormatError, match="asks nothing"):
+        importing.answer(store, job.id, format="coco")
+    importing.discard(store, job.id)
+
+    assert Path(job.payload["upload"]).exists()
+
+
+def test_an_upload_whose_question_was_forgotten_is_deleted_after_two_days(
+    store: Store, tmp_path: Path
+) -> None:
+    project = project_with(store)
+    old, fresh = (_asked(store, project, tmp_path / str(n)) for n in range(2))
+    with store.write() as connection:
+        three_days_ago = old.created_at - timedelta(days=3)
+        rows = sa.update(tables.job).where(tables.job.c.id == old.id)
+        connection.execute(rows.values(created_at=three_days_ago))
+
+    importing.discard_forgotten(store, project.id)
+
+    assert not Path(old.payload["upload"]).exists()
+    assert Path(fresh.payload["upload"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("format", "member"), [("voc", "SegmentationObject/photo_1.png"), ("index_masks", "classes.csv")]
+)
+def test_a_project_is_packed_in_any_format_that_can_be_written(
+    store: Store, format: str, member: str
+) -> None:
+    project = project_with(store, "dent")
+    add_image(store, project, 1, square(1))
+
+    with projects.export_zip(store, project.id, format) as file, zipfile.ZipFile(file) as archive:
+        assert member in archive.namelist()
+    with pytest.raises(UnknownChoice, match="format to write"):
+        projects.export_zip(store, project.id, "photos")
+
+
+def _mask_set(folder: Path) -> Path:
+    """Write a photo with a mask of the values 0, 2 and 7."""
+    values = np.zeros((SIZE_WH[1], SIZE_WH[0]), np.uint8)
+    values[5:15, 5:15], values[30:50, 30:70] = 2, 7
+    for name, data in {"images/a.jpg": photo_bytes(1), "masks/a.png": encode_grey_png(values)}.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def _asked(store: Store, project: Project, scratch: Path) -> Job:
+    """Import a set of masks without names, as a worker does up to its question."""
+    folder = _mask_set(scratch / "masks")
+    files = [(p.relative_to(folder).as_posix(), io.BytesIO(p.read_bytes())) for p in folder.rglob("*.*")]
+    job = projects.import_uploads(store, project.id, files, format="auto")
+    claim = lifecycle.claim(store, JOBS, "here", Room(1))
+    assert claim is not None and claim.work_id == job.id
+    lifecycle.start(store, JOBS, claim, processes.this_process())
+    result = imports.handle(store, job, lambda share, text: None)
+    lifecycle.succeed(store, JOBS, claim, {"result": result})
+    reservations.release(store, claim)
+    return jobs.get(store, job.id)
 
 
 def test_an_exported_zip_holds_the_photos_and_leaves_nothing_behind(store: Store) -> None:

@@ -11,8 +11,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from core.domain.images import ImageFilter
 from core.domain.runs import Process, WorkState
-from core.storage import champions, jobs, lifecycle, projects, reservations, runs, tables, versions
+from core.storage import (
+    annotations,
+    champions,
+    images,
+    jobs,
+    lifecycle,
+    projects,
+    reservations,
+    runs,
+    tables,
+    versions,
+)
 from core.storage.lifecycle import JOBS, RUNS, Claim
 from core.storage.settings import Settings
 from core.storage.store import MIGRATIONS, Store, open_store
@@ -46,8 +58,15 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "image": [{**PHOTO, "id": f"i{n}", "sha256": f"{n:064d}"} for n in range(3)],
     "annotation_set": [
-        {"image_id": f"i{n}", "rev": 1, "annotations": [], "state": "done", "author": "", "saved_at": AT}
-        for n in range(3)
+        {
+            "image_id": f"i{n}",
+            "rev": rev,
+            "annotations": [],
+            "state": "done",
+            "author": author,
+            "saved_at": AT,
+        }
+        for n, rev, author in ((0, 1, ""), (1, 1, "Ana"), (2, 1, "Bob"), (2, 2, "Eve"))
     ],
     "data_version": [
         {"id": "v", "project_id": "p", "hash": "h", "categories": [], "items": [], "created_at": AT}
@@ -150,6 +169,14 @@ def test_the_program_goes_on_with_what_it_finds(upgraded: Store) -> None:
     assert jobs.get(upgraded, "export").result == {"n": 1}
     assert versions.get(upgraded, "v").hash == "h"
     assert [category.name for category in projects.get(upgraded, "p").categories] == ["dent", "scratch"]
+
+
+def test_an_image_knows_who_saved_its_newest_labels(upgraded: Store) -> None:
+    known = {image.id: image for image in images.list_page(upgraded, "p", ImageFilter())}
+
+    assert {key: image.author for key, image in known.items()} == {"i0": "", "i1": "Ana", "i2": "Bob"}
+    assert {(image.note, image.suggestion_count) for image in known.values()} == {("", 0)}
+    assert annotations.current(upgraded, "i1").note == ""
 
 
 def test_foreign_keys_still_hold(upgraded: Store) -> None:

@@ -1,10 +1,22 @@
 """Projects, their categories and images, and the labels on them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from core.domain.errors import AppError, Conflict, FormatError, NotFound
-from core.domain.images import ImageFilter, Project
-from core.domain.labels import Annotation, BrushOp, Category, ImageState, PolygonOp, RleOp, Split
+from core.domain.images import ImageFilter, ImageOrder, Project
+from core.domain.labels import (
+    FINISHED,
+    Annotation,
+    BrushOp,
+    Category,
+    ImageState,
+    PolygonOp,
+    RleOp,
+    Source,
+    Split,
+)
 from core.domain.training import VersionItem
 from core.imaging.reading import PreparedPhoto
 from core.storage import annotations, images, projects, versions
@@ -30,8 +42,8 @@ def add_image(store: Store, project: Project, sha256: str, split: Split | None =
         return images.add(connection, project.id, sha256, PHOTO, name=name or f"{sha256}.png", split=split)
 
 
-def triangle(category_id: int = 1, annotation_id: str = "a") -> Annotation:
-    return Annotation(annotation_id, category_id, (TRIANGLE,))
+def triangle(category_id: int = 1, annotation_id: str = "a", source: Source = Source.DRAWN) -> Annotation:
+    return Annotation(annotation_id, category_id, (TRIANGLE,), source)
 
 
 def test_a_project_is_found_by_its_id_and_its_name(store: Store, project: Project) -> None:
@@ -129,6 +141,26 @@ def test_a_category_id_is_not_taken_for_a_longer_one(store: Store, project: Proj
     assert images.count(store, project.id, ImageFilter(category_id=12)) == 1
 
 
+def test_images_are_found_by_who_saved_them_and_by_what_is_on_them(store: Store, project: Project) -> None:
+    ids = [add_image(store, project, f"{n}") for n in range(4)]
+    guess = triangle(2, "guess", Source.SUGGESTED)
+    annotations.save(store, ids[0], [triangle()], base_rev=0, state=ImageState.APPROVED, author="Ana")
+    annotations.save(store, ids[1], [], base_rev=0, state=ImageState.DONE, author="Ana")
+    annotations.save(store, ids[1], [], base_rev=1, state=ImageState.DONE, author="Bob")
+    annotations.save(store, ids[2], [guess], base_rev=0, state=ImageState.UNLABELLED)
+
+    def found(images_wanted: ImageFilter) -> list[str]:
+        return [image.id for image in images.list_page(store, project.id, images_wanted)]
+
+    assert found(ImageFilter(state=FINISHED)) == ids[:2]
+    assert found(ImageFilter(state=FINISHED, has_annotations=False)) == [ids[1]]
+    assert found(ImageFilter(author="Ana")) == [ids[0]]
+    assert found(ImageFilter(author="")) == ids[2:]
+    assert found(ImageFilter(has_suggestions=True)) == [ids[2]]
+    assert found(ImageFilter(has_suggestions=False)) == [ids[0], ids[1], ids[3]]
+    assert found(ImageFilter(state=frozenset())) == []
+
+
 def test_images_change_their_split_together(store: Store, project: Project) -> None:
     ids = [add_image(store, project, f"{n}") for n in range(3)]
 
@@ -195,6 +227,57 @@ def test_labels_are_read_back_stroke_by_stroke(store: Store, project: Project) -
     assert image.is_labelled
 
 
+def test_a_suggestion_lies_among_the_labels_and_counts_nowhere(store: Store, project: Project) -> None:
+    images.keep_files(store, "aa", b"the file", PHOTO)
+    image_id = add_image(store, project, "aa")
+    mine, guess = triangle(1, "a"), triangle(2, "b", Source.SUGGESTED)
+
+    annotations.save(store, image_id, [mine, guess], base_rev=0, state=ImageState.DONE)
+
+    image = images.get(store, image_id)
+    assert (image.category_ids, image.annotation_count, image.suggestion_count) == ((1,), 1, 1)
+    assert annotations.current(store, image_id).annotations == (mine, guess)
+    with store.read() as connection:
+        assert annotations.read(connection, image_id, 1).annotations == (mine,)
+    assert versions.read_item(store, VersionItem(image_id, "aa", 1, "train")).annotations == (mine,)
+
+
+def test_a_note_stays_until_another_is_saved(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa")
+    kept: list[str] = []
+    for rev, note in enumerate(["left door?", None, "", None]):
+        annotations.save(store, image_id, [], base_rev=rev, state=ImageState.REJECTED, note=note)
+        kept.append(annotations.current(store, image_id).note)
+        assert images.get(store, image_id).note == kept[-1]
+
+    assert kept == ["left door?", "left door?", "", ""]
+    with store.read() as connection:
+        assert annotations.read(connection, image_id, 1).note == "left door?"
+
+
+@pytest.mark.parametrize(
+    ("author", "kept"),
+    [
+        ("  Ána Ñ. 李 ", "Ána Ñ. 李"),
+        ("x" * 200, "x" * 80),
+        ("a\0b", "ab"),
+        ("a\ud800b", "ab"),
+        ("'; --", "'; --"),
+    ],
+    ids=["not ASCII", "long", "NUL", "half a surrogate pair", "SQL"],
+)
+def test_an_author_is_kept_whatever_the_name_looks_like(
+    store: Store, project: Project, author: str, kept: str
+) -> None:
+    image_id = add_image(store, project, "aa")
+
+    annotations.save(store, image_id, [], base_rev=0, state=ImageState.DONE, author=author, note=author)
+
+    assert annotations.current(store, image_id).author == kept
+    assert images.get(store, image_id).author == kept
+    assert [i.id for i in images.list_page(store, project.id, ImageFilter(author=kept))] == [image_id]
+
+
 def test_an_image_without_labels_has_revision_0(store: Store, project: Project) -> None:
     kept = annotations.current(store, add_image(store, project, "aa"))
 
@@ -259,3 +342,90 @@ def test_a_data_version_reads_the_labels_as_they_were(store: Store, project: Pro
     photo = versions.read_item(store, VersionItem(image_id, "aa", 1, "train"))
 
     assert (photo.data, photo.size_wh, photo.annotations) == (b"the file", (40, 30), (triangle(),))
+
+
+def test_revisions_are_listed_newest_first_with_their_states(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa")
+    for rev, state in enumerate([ImageState.IN_PROGRESS, ImageState.DONE, ImageState.APPROVED]):
+        drawn = [triangle(annotation_id=f"{n}") for n in range(rev)]
+        annotations.save(store, image_id, drawn, base_rev=rev, state=state, note=f"note {rev}")
+
+    listed = annotations.revisions(store, image_id, limit=2)
+    older = annotations.revisions(store, image_id, limit=2, before=2)
+
+    assert [
+        (labels.rev, len(labels.annotations), labels.note, state) for labels, state in (*listed, *older)
+    ] == [
+        (3, 2, "note 2", ImageState.APPROVED),
+        (2, 1, "note 1", ImageState.DONE),
+        (1, 0, "note 0", ImageState.IN_PROGRESS),
+    ]
+    images.delete(store, [image_id])
+    with pytest.raises(NotFound):
+        annotations.revisions(store, image_id, limit=2)
+
+
+def test_what_shows_a_category_is_found_with_its_suggestions(store: Store, project: Project) -> None:
+    ids = [add_image(store, project, f"{n}") for n in range(4)]
+    guess = triangle(2, "guess", Source.SUGGESTED)
+    for image_id, drawn in zip(ids, ([triangle(1)], [triangle(2)], [triangle(1), guess], []), strict=True):
+        annotations.save(store, image_id, drawn, base_rev=0, state=ImageState.DONE)
+
+    with store.read() as connection:
+        found = {
+            category: [s.image_id for s in annotations.showing(connection, project.id, category)]
+            for category in (1, 2)
+        }
+
+    assert found == {1: [ids[0], ids[2]], 2: [ids[1], ids[2]]}
+
+
+def test_ids_are_listed_in_an_order(store: Store, project: Project) -> None:
+    names = ["b/IMG_10.jpg", "B/img_9.jpg", "b/img_100.jpg", "²/1.jpg", ""]
+    ids = [add_image(store, project, f"{n}", name=name) for n, name in enumerate(names)]
+    annotations.save(store, ids[1], [], base_rev=0, state=ImageState.DONE)
+    annotations.save(store, ids[2], [], base_rev=0, state=ImageState.DONE)
+
+    def listed(order: ImageOrder) -> list[int]:
+        return [ids.index(i) for i in images.list_ids(store, project.id, ImageFilter(), order=order)]
+
+    assert listed("imported") == [0, 1, 2, 3, 4]
+    assert listed("name") == [4, 1, 0, 2, 3]  # the last one was added as "4.png"
+    assert listed("changed") == [2, 1, 0, 3, 4]
+
+
+def test_a_removed_category_is_out_of_sight_and_its_id_is_never_another_ones(
+    store: Store, project: Project
+) -> None:
+    with store.write() as connection:
+        projects.remove_category(connection, project.id, 2)
+        rust = projects.add_category(connection, project.id, "rust")
+
+    assert [c.name for c in projects.get(store, project.id).categories] == ["dent", "rust"]
+    assert rust.category_id == 3
+    assert projects.names_ever(store, project.id) == {1: "dent", 2: "scratch", 3: "rust"}
+    with store.write() as connection:
+        again = projects.add_category(connection, project.id, "Scratch")
+    assert (again.category_id, again.name) == (2, "scratch")
+
+
+def test_a_category_is_not_removed_while_a_save_with_it_is_under_way(store: Store, project: Project) -> None:
+    image_id = add_image(store, project, "aa")
+    found: list[list[str]] = []
+
+    def remove() -> None:
+        with store.write() as connection:
+            projects.remove_category(connection, project.id, 1)
+            found.append([s.image_id for s in annotations.showing(connection, project.id, 1)])
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.write() as connection:
+            annotations.save_in(connection, image_id, [triangle(1)], base_rev=0, state=ImageState.DONE)
+            removal = pool.submit(remove)
+            with pytest.raises(TimeoutError):
+                removal.result(timeout=0.3)  # it waits for this transaction
+        removal.result(timeout=30)
+
+    assert found == [[image_id]]
+    with pytest.raises(FormatError, match="does not have"):
+        annotations.save(store, image_id, [triangle(1)], base_rev=1, state=ImageState.DONE)

@@ -1,0 +1,177 @@
+"""Importing on the Images page: one click where the files are clear, a question where they are not."""
+
+import io
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image as Picture
+from streamlit.testing.v1 import AppTest
+
+from core.domain.images import ImageFilter, Project
+from core.services import projects
+from core.storage import annotations, jobs, lifecycle, processes, reservations
+from core.storage.lifecycle import JOBS, Room
+from core.storage.store import Store
+from core.worker import imports
+from tests.builders import SIZE_WH, add_image, photo_bytes, project_with, square
+from tests.formats.builders import SQUARE, annotation, coco, image_record, mask_png
+from tests.pages.said import press, texts
+
+OpenPage = Callable[[str], AppTest]
+
+
+def png(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Picture.fromarray(values).save(file, "PNG")
+    return file.getvalue()
+
+
+def index_mask() -> bytes:
+    values = np.zeros((SIZE_WH[1], SIZE_WH[0]), np.uint8)
+    values[5:15, 5:15] = 2
+    values[30:50, 30:70] = 7
+    values[:3] = 255
+    return png(values)
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
+
+
+def unclear() -> bytes:
+    return zip_of({"images/a.jpg": photo_bytes(1), "masks/a.png": index_mask()})
+
+
+def carry_out(store: Store) -> None:
+    """Do the import that waits, as a worker does."""
+    claim = lifecycle.claim(store, JOBS, "here", Room(1))
+    assert claim is not None
+    lifecycle.start(store, JOBS, claim, processes.this_process())
+    result = imports.handle(store, jobs.get(store, claim.work_id), lambda share, text: None)
+    lifecycle.succeed(store, JOBS, claim, {"result": result})
+    reservations.release(store, claim)
+
+
+def opened_with(store: Store, open_page: OpenPage, project: Project, packed: bytes) -> AppTest:
+    """Open the Images page after the import of a zip, as its dialog leaves it."""
+    job = projects.import_uploads(store, project.id, [("x.zip", io.BytesIO(packed))], format="auto")
+    carry_out(store)
+    page = open_page("images")
+    page.session_state[f"import_job_{project.id}"] = job.id
+    page.run()
+    assert not page.exception, page.exception
+    return page
+
+
+def uploads_left(store: Store) -> int:
+    return len(list((store.home / "uploads").iterdir()))
+
+
+def test_clear_files_are_taken_without_a_question(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store)
+    lists = b"value,name\n0,background\n2,dent\n7,rust\n255,void\n"
+    packed = zip_of({"images/a.jpg": photo_bytes(1), "masks/a.png": index_mask(), "masks/classes.csv": lists})
+
+    page = opened_with(store, open_page, project, packed)
+
+    assert "Imported 1 photos with 3 annotations" in page.success[0].value
+    assert "Recognised: Class masks beside photos" in texts(page)
+    assert [c.name for c in projects.get(store, project.id).categories] == ["dent", "rust", "void"]
+    assert uploads_left(store) == 0
+
+
+def test_masks_without_names_are_asked_about_and_the_answer_is_what_is_imported(
+    store: Store, open_page: OpenPage
+) -> None:
+    project = project_with(store, "dent")
+    page = opened_with(store, open_page, project, unclear())
+    job = jobs.list_of(store, project.id, kind="import")[0]
+    key = f"{job.id}_index_masks"
+    assert projects.count_images(store, project.id, ImageFilter()) == 0
+    assert "1 photo, 1 mask whose numbers are classes" in texts(page)
+    assert "**7**  \n:gray[13.0% of pixels, 1 mask]" in texts(page)
+
+    page.text_input(key=f"name_{key}_2").input("Scratch")
+    page.color_picker(key=f"color_{key}_2").set_value("#123456")
+    page.text_input(key=f"name_{key}_7").input("dent")
+    page.selectbox(key=f"role_{key}_255").set_value("background")
+    page.run()
+    page.button(key="import_answered").click().run()
+    assert not page.exception, page.exception
+    carry_out(store)
+
+    categories = {c.name: c for c in projects.get(store, project.id).categories}
+    (image,) = projects.list_images(store, project.id, ImageFilter())
+    drawn = annotations.current(store, image.id).annotations
+    assert sorted(categories) == ["Scratch", "dent"]
+    assert categories["Scratch"].color == "#123456"
+    assert [a.category_id for a in drawn] == [categories["Scratch"].category_id, 1]
+    assert uploads_left(store) == 0
+
+
+def test_a_name_that_is_missing_is_said_and_nothing_is_queued(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store)
+    page = opened_with(store, open_page, project, unclear())
+    job = jobs.list_of(store, project.id, kind="import")[0]
+
+    page.text_input(key=f"name_{job.id}_index_masks_2").input("")
+    page.button(key="import_answered").click().run()
+
+    assert "A class needs a name of 1 to 80 characters." in texts(page)
+    assert jobs.list_of(store, project.id, kind="import") == [job]
+
+
+def test_files_of_two_formats_are_taken_as_the_one_that_is_chosen(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store)
+    document = coco([image_record(1, "images/a.jpg", SIZE_WH)], [annotation(1, 1, [SQUARE])])
+    masks = {"masks/a_rust.png": mask_png([(3, 4)], SIZE_WH)}
+    page = opened_with(
+        store,
+        open_page,
+        project,
+        zip_of({"images/a.jpg": photo_bytes(1), "coco.json": document.encode()} | masks),
+    )
+    choice = page.radio(key="import_format")
+    assert choice.options == [
+        "COCO json (Roboflow and others)",
+        "Mask pictures beside photos (Label Studio and others)",
+    ]
+
+    choice.set_value(1)
+    page.button(key="import_answered").click().run()
+    carry_out(store)
+
+    assert [c.name for c in projects.get(store, project.id).categories] == ["rust"]
+
+
+def test_a_question_can_be_put_down_and_the_files_thrown_away(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store)
+    page = opened_with(store, open_page, project, unclear())
+    assert uploads_left(store) == 1
+
+    press(page, "Discard the files")
+
+    assert "The import waits" not in texts(page)
+    assert uploads_left(store) == 0
+
+
+def test_the_export_menu_has_every_format_that_can_be_written(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store, "dent")
+    add_image(store, project, 1, square(1))
+
+    page = open_page("images")
+
+    menu = page.radio(key="export_format")
+    assert {"Pascal VOC (JPEGImages and SegmentationClass)", "COCO json (Roboflow and others)"} < set(
+        menu.options
+    )
+    assert all(keeps for _, keeps in projects.writable_formats().values())
+    menu.set_value("voc").run()
+    assert not page.exception
+    with projects.export_zip(store, project.id, "voc") as file, zipfile.ZipFile(file) as archive:
+        assert "SegmentationClass/photo_1.png" in archive.namelist()
