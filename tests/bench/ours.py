@@ -153,7 +153,7 @@ def leak_free(store: Store, run: Run, epoch: int, clean: Path) -> dict[str, Any]
         "photos": len(chosen),
         "miou": found.miou_foreground,
         "interval": [interval.low, interval.high] if interval else None,
-        "classes": {c.name: found.iou[i] for i, c in enumerate(categories, 1)},
+        "classes": {c.name: found.iou[i] if shown[i] else None for i, c in enumerate(categories, 1)},
         "photos_with": {c.name: int(shown[i]) for i, c in enumerate(categories, 1)},
         "valid_same_classes": float(np.mean([everywhere.iou[i] for i in np.flatnonzero(shown) if i])),
     }
