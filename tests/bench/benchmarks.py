@@ -10,6 +10,8 @@ BENCHMARKS = {
     "pages": "tests.bench.page_time",
     "curves": "tests.bench.curves",
     "polygon": "tests.bench.polygon",
+    "canvas": "tests.bench.canvas_frames",
+    "assist": "tests.bench.assist",
     "epoch-step": "tests.bench.epoch_step",
     "train": "tests.bench.train_share",
     "evaluate": "tests.bench.evaluate_share",
