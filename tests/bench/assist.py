@@ -39,10 +39,8 @@ def measure(*, is_quick: bool) -> list[Figure]:
                     assist.answer(store, photo, prompt)
                     spent.append(time.perf_counter() - started)
             for order, spent in (("first", first), ("next", again)):
-                how = f"{what}, answered with polygons; the photo decoded {'first' if order == 'first' else 'before'}"
-                figures.append(
-                    median_figure(
-                        f"{name} on 12 megapixels, {order} answer", spent, "s", how, goal="under 1 s"
-                    )
-                )
+                when = "first" if order == "first" else "before"
+                how = f"{what}, answered with polygons; the photo decoded {when}"
+                title = f"{name} on 12 megapixels, {order} answer"
+                figures.append(median_figure(title, spent, "s", how, goal="under 1 s"))
     return figures

@@ -38,7 +38,7 @@ GESTURE = """async ([what, frames]) => {
 
 
 def measure(*, is_quick: bool) -> list[Figure]:
-    """Drive each gesture for some frames, several times; count the main thread's time, its own processor's."""
+    """Drive each gesture for some frames, several times; count the main thread's processor time."""
     rng = random.Random(3)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
@@ -49,10 +49,9 @@ def measure(*, is_quick: bool) -> list[Figure]:
         page.evaluate(GESTURE, ["hover", FRAMES])
         spent = {what: _spent(page, session, what, 2 if is_quick else 7) for what in GESTURES}
     how = f"processor time of the page's main thread per frame, {FRAMES} frames; polygons, holes and strokes"
+    on = f"{OBJECTS} objects on 12 megapixels"
     return [
-        median_figure(
-            f"label canvas, {what}, {OBJECTS} objects on 12 megapixels", values, "ms", how, goal=GOAL
-        )
+        median_figure(f"label canvas, {what}, {on}", values, "ms", how, goal=GOAL)
         for what, values in spent.items()
     ]
 
@@ -92,6 +91,5 @@ def _object(rng: random.Random, number: int) -> dict[str, Any]:
         while len(points) < 60:
             points.append([round(v + rng.uniform(-30, 30), 1) for v in points[-1]])
         ops = [{"kind": "brush", "points": points, "radius": 20, "subtract": False}]
-    return {
-        "id": f"a{number}", "category_id": 1 + number % 3, "ops": ops, "source": "drawn", "author": "", "note": "",
-    }  # fmt: skip
+    about = {"id": f"a{number}", "category_id": 1 + number % 3, "source": "drawn", "author": "", "note": ""}
+    return {**about, "ops": ops}
