@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.domain.images import ImageFilter, Project
 from core.domain.labels import FINISHED, SPLITS, ImageState
+from core.domain.revisions import STATE_TITLES
 from core.services import projects
 from core.services.home import open_home
 from pages.components.gallery import clear_selection, gallery
@@ -11,13 +12,7 @@ from pages.components.importing import choose_files, export_menu, follow_import
 from pages.components.shell import current_project, empty_state
 
 PAGE_SIZE = 60
-STATES = {
-    "unlabelled": "Unlabelled",
-    "in_progress": "In progress",
-    "done": "Done",
-    "approved": "Approved",
-    "rejected": "Rejected",
-}
+STATES = {state.value: title for state, title in STATE_TITLES.items()}
 
 store = open_home()
 project = current_project()

@@ -63,10 +63,12 @@ def role_of(name: str) -> Role:
 
 
 def parse_meanings(text: str) -> dict[str, Meaning]:
-    """Read ``0=background,1=scratch,#ff0000=dent,255=ignore``; the name tells the role.
+    """Read ``0=background,1=scratch,255=ignore`` or ``#000000=background,#ff0000=dent``.
+
+    The name tells the role.
 
     Raises:
-        FormatError: a part is not VALUE=NAME.
+        FormatError: a part is not VALUE=NAME, or numbers and colours are mixed.
     """
     meanings: dict[str, Meaning] = {}
     for part in filter(str.strip, text.split(",")):
@@ -79,7 +81,7 @@ def parse_meanings(text: str) -> dict[str, Meaning]:
         meanings[key.casefold()] = Meaning(name, role_of(name))
     if not meanings:
         raise FormatError("Say what the values mean, like 0=background,1=scratch,255=ignore.")
-    return meanings
+    return _of_one_kind(meanings)
 
 
 def meanings_to_json(meanings: Meanings) -> dict[str, dict[str, str]]:
@@ -91,7 +93,7 @@ def meanings_from_json(value: object) -> dict[str, Meaning]:
     """Read the JSON form.
 
     Raises:
-        FormatError: it is none.
+        FormatError: it is none, or numbers and colours are mixed.
     """
     if not isinstance(value, Mapping):
         raise FormatError("The meanings of a mask's values are an object.")
@@ -102,4 +104,10 @@ def meanings_from_json(value: object) -> dict[str, Meaning]:
         told = cast("Mapping[str, Any]", entry)
         role = cast("Role", str(told.get("role", "class")))
         meanings[key] = Meaning(str(told.get("name", "")), role, str(told.get("color", "")))
+    return _of_one_kind(meanings)
+
+
+def _of_one_kind(meanings: dict[str, Meaning]) -> dict[str, Meaning]:
+    if len({key.startswith("#") for key in meanings}) > 1:
+        raise FormatError("Masks hold either numbers or colours; name the values as one of the two.")
     return meanings

@@ -18,7 +18,7 @@ from core.domain.errors import AppError, FormatError
 from core.domain.mask_classes import FoundValue, Meaning, Meanings, Role, role_of
 from core.formats import value_names
 from core.formats.export import by_folder, file_names, labelled_dataset, replaced_export
-from core.formats.mask_pairs import Pairs, labelled, pair, refused, unlabelled_note
+from core.formats.mask_pairs import Pairs, labelled, lies_among_masks, pair, refused, unlabelled_note
 from core.formats.mask_values import found_values, read_labelled, survey
 from core.formats.seeing import counted
 from core.formats.source import SourceDataset, SourceImage, list_files, read_photo
@@ -38,11 +38,26 @@ MAX_CLASSES = 254  # 0 is background, 255 is what many tools ignore
 
 
 def detect(folder: Path) -> bool:
-    """Tell whether there are photos with a mask each whose values are classes."""
+    """Tell whether there are photos with a mask each whose values are classes.
+
+    A name alone (``a_l.png`` beside ``a.jpg``) makes no mask of what looks like another photo.
+    """
     if _is_voc(folder):
         return False
     pairs = pair(folder)
-    return bool(pairs.masks) and (not _in_mask_folders(pairs) or holds_classes(folder, pairs.masks))
+    if not pairs.masks:
+        return False
+    if _in_mask_folders(pairs):
+        return holds_classes(folder, pairs.masks)
+    return any(lies_among_masks(mask) for mask in pairs.masks) or _has_classes(folder, pairs)
+
+
+def _has_classes(folder: Path, pairs: Pairs) -> bool:
+    try:
+        survey(_reads(folder, pairs)[:SAMPLED])
+    except FormatError:
+        return False
+    return True
 
 
 def see(folder: Path) -> str:

@@ -103,10 +103,15 @@ def unlabelled_note(pairs: Pairs) -> tuple[str, ...]:
 def _is_mask(path: PurePosixPath, known: set[tuple[PurePosixPath, str]]) -> bool:
     if path.suffix.lower() not in MASK_SUFFIXES:
         return False
-    if any(_marks_masks(part) for part in path.parts[:-1]):
+    if lies_among_masks(path):
         return True
     named = _MASK_NAME.fullmatch(path.stem)
     return named is not None and (path.parent, named[1].casefold()) in known
+
+
+def lies_among_masks(path: PurePosixPath) -> bool:
+    """Tell whether a picture lies in a folder that says it holds masks."""
+    return any(_marks_masks(part) for part in path.parts[:-1])
 
 
 def _marks_masks(part: str) -> bool:

@@ -255,21 +255,28 @@ def _without_noise(surveyed: Survey, found: Sequence[_Found]) -> Survey:
             "have. Where values number objects, give one mask for each object or class."
         )
     kept: list[int] = []
-    near = 0
-    for value, count in surveyed.pixels.most_common():
+    for value, count in surveyed.pixels.most_common(round(1 / MIN_SHARE)):  # more cannot have that share
         is_near = bool(kept) and _distance(value, kept) <= SAME_COLOR
         if not is_near and count / total >= MIN_SHARE and len(kept) < MAX_VALUES:
             kept.append(value)
-            is_near = True
-        near += count if is_near else 0
+    near = _pixels_near(surveyed.pixels, kept)
     if near / total < MIN_EXPLAINED:
         raise FormatError(
             f"The masks hold {len(surveyed.pixels):,} colours, and {1 - near / total:.0%} of their pixels "
             "have none that classes could be told by: they look like photos. Save them as PNG without "
             "smoothing."
         )
-    pictures = Counter(value for one in found for value in kept if value in one.as_color())
+    pictures = Counter(value for one in found for value in one.as_color().keys() & set(kept))
     return Survey(Counter({v: surveyed.pixels[v] for v in kept}), pictures, surveyed.examples, True, ())
+
+
+def _pixels_near(pixels: Counter[int], kept: Sequence[int]) -> int:
+    """Count the pixels of these colours or close to one; photos have millions of colours."""
+    if not kept:
+        return 0
+    values, counts = np.fromiter(pixels.keys(), np.int32), np.fromiter(pixels.values(), np.int64)
+    _, distance = nearest_colors(values, np.array(kept, np.int32))
+    return int(counts[distance <= SAME_COLOR].sum())
 
 
 def _distance(value: int, others: Sequence[int]) -> int:

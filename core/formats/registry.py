@@ -188,15 +188,27 @@ def detect(folder: Path) -> FormatSpec:
 def seen_in(folder: Path) -> tuple[Seen, ...]:
     """Give all formats that fit a folder; photos without labels only where no other does.
 
+    What looks like a format but cannot be read as one counts only where nothing else fits.
+
     Raises:
-        FormatError: none does; the sentence says what was looked for and what there is instead.
+        FormatError: none does; the sentence says what was looked for and what there is instead, or what
+            is wrong with the only one.
     """
     fitting = [name for name, spec in FORMATS.items() if spec.detect(folder)]
     labels = [name for name in fitting if name != "photos"]
     if not fitting:
         titles = listed(spec.title for spec in FORMATS.values())
         raise FormatError(f"There is nothing to import here. Looked for: {titles}. {_found_instead(folder)}")
-    return tuple(Seen(name, FORMATS[name].title, _sentence(name, folder)) for name in labels or fitting)
+    seen: list[Seen] = []
+    faults: list[FormatError] = []
+    for name in labels or fitting:
+        try:
+            seen.append(Seen(name, FORMATS[name].title, _sentence(name, folder)))
+        except FormatError as error:
+            faults.append(error)
+    if not seen:
+        raise faults[0]
+    return tuple(seen)
 
 
 def _sentence(name: str, folder: Path) -> str:

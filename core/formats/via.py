@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -222,9 +223,10 @@ def _class_attribute(
     """Choose the region attribute that says the class; None where there is none at all."""
     used: dict[str, None] = {}
     for entry in entries:
-        for region in _regions(entry):
-            values = region.get("region_attributes") if isinstance(region, dict) else None
-            used |= dict.fromkeys(cast("dict[str, Any]", values)) if isinstance(values, dict) else {}
+        with suppress(FormatError):  # of an entry that will be refused when it is its turn
+            for region in _regions(entry):
+                values = region.get("region_attributes") if isinstance(region, dict) else None
+                used |= dict.fromkeys(cast("dict[str, Any]", values)) if isinstance(values, dict) else {}
     names = list(used or dict.fromkeys(attributes))
     with_options = [name for name in names if _options(attributes.get(name))]
     usual = [name for name in with_options or names if name.strip().casefold() in USUAL_NAMES]

@@ -212,12 +212,18 @@ def _classes(reading: Reading) -> _Classes:
 
 
 def _yaml_names(folder: Path, path: PurePosixPath) -> dict[str, Any] | None:
-    """Give the content of a yaml that lists names, None for another file."""
+    """Give the content of a yaml that lists names, None for another file.
+
+    One with aliases is another file: a few lines of them stand for gigabytes once they are written out.
+    """
     file = folder / path
     if file.stat().st_size > MAX_YAML_BYTES:
         return None
     try:
-        content: Any = yaml.safe_load(file.read_bytes())
+        data = file.read_bytes()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data)):
+            return None
+        content: Any = yaml.safe_load(data)
     except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError):
         return None
     is_listing = isinstance(content, dict) and isinstance(content.get("names"), list | dict)
@@ -228,7 +234,8 @@ def _indexed(names: object) -> dict[int, str]:
     if isinstance(names, list):
         return dict(enumerate(map(str, cast("list[object]", names))))
     listed = cast("dict[object, object]", names)
-    return {int(str(index)): str(name) for index, name in listed.items() if str(index).isdecimal()}
+    numbered = ((str(index), str(name)) for index, name in listed.items())
+    return {int(index): name for index, name in numbered if index.isdecimal() and len(index) < 10}
 
 
 def _named(reading: Reading, path: PurePosixPath, names: Mapping[int, str]) -> dict[int, str]:

@@ -10,6 +10,7 @@ from core.imaging.reading import decode_grey, decode_rgb
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_PALETTE = 3  # colour type of the IHDR chunk
+COMPARED_AT_ONCE = 2**20  # pairs of colours, three numbers each
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ def nearest_colors(values: NDArray[np.int32], colors: NDArray[np.int32]) -> NDAr
     """
     found = np.empty((2, values.size), np.int32)
     targets = _channels(colors)
-    for start in range(0, values.size, 65536):  # c x 3 numbers for each: in pieces, for the memory's sake
-        part = _channels(values[start : start + 65536])
+    step = max(1, COMPARED_AT_ONCE // max(1, colors.size))  # in pieces, for the memory's sake
+    for start in range(0, values.size, step):
+        part = _channels(values[start : start + step])
         distances = np.abs(part[:, None, :] - targets[None]).max(axis=2)
         nearest = distances.argmin(axis=1)
         found[0, start : start + len(part)] = nearest

@@ -127,16 +127,19 @@ def segment_clicks(
         sha256: the photo's content; a photo seen lately is not looked at again.
         read: gives it as upright RGB (H, W, 3), reduced or not; called only for a new photo.
         photo_wh: its full size, in whose pixels the clicks are.
-        clicks: points, and whether each is inside the object.
+        clicks: points, and whether each is inside the object; none only looks at the photo, so that the
+            first click is quick.
 
     Returns:
-        Mask (h, w) of the whole photo, with a long side of the encoder's.
+        Mask (h, w) of the whole photo, with a long side of the encoder's; empty without a click.
 
     Raises:
         FormatError: the files do not work together.
     """
     try:
         features = _features(sam, sha256, read, photo_wh)
+        if not clicks:  # SAM 2's decoder takes no empty list
+            return np.zeros(reduced_wh(photo_wh, sam.side)[::-1], np.bool_)
         answer = sam.decoder.run(None, _decoder_inputs(sam, features, photo_wh, clicks))
     except REFUSALS as error:
         raise FormatError(f"{_names(sam.key)} do not work together: {_short(error)}") from error

@@ -29,19 +29,23 @@ def revisions(store: Store, image_id: str, *, before: int | None = None) -> list
     Raises:
         NotFound: the photo was deleted.
     """
-    names = projects.names_ever(store, images.get(store, image_id).project_id)
-    found = annotations.revisions(store, image_id, limit=PAGE_SIZE + 1, before=before)
-    pairs = zip(found, [*found[1:], None], strict=True)
-    listed = [Revision(now[0], now[1], describe_changes(then, now, names)) for now, then in pairs]
-    return listed[:PAGE_SIZE]
+    return _described(store, image_id, before, PAGE_SIZE)
 
 
 def read(store: Store, image_id: str, rev: int) -> Revision:
     """Give one revision with its suggestions. Raises NotFound."""
-    for revision in revisions(store, image_id, before=rev + 1):
-        if revision.labels.rev == rev:
-            return revision
-    raise NotFound(f"Revision {rev} of this photo's labels does not exist any more.")
+    found = _described(store, image_id, rev + 1, 1)
+    if not found or found[0].labels.rev != rev:
+        raise NotFound(f"Revision {rev} of this photo's labels does not exist any more.")
+    return found[0]
+
+
+def _described(store: Store, image_id: str, before: int | None, limit: int) -> list[Revision]:
+    """Describe revisions, each by the one before it; that of the last is read as well."""
+    names = projects.names_ever(store, images.get(store, image_id).project_id)
+    found = annotations.revisions(store, image_id, limit=limit + 1, before=before)
+    pairs = zip(found, [*found[1:], None], strict=True)
+    return [Revision(now[0], now[1], describe_changes(then, now, names)) for now, then in pairs][:limit]
 
 
 def picture(store: Store, image_id: str, rev: int) -> bytes:

@@ -54,12 +54,15 @@ def answer(store: Store, job_id: str, *, format: str, meanings: Mapping[str, Mea
 
     Raises:
         NotFound: the import does not exist.
-        FormatError: it asks nothing; two classes are to have one colour; or everything is background.
+        FormatError: it asks nothing, or somebody has answered already; two classes are to have one
+            colour; or everything is background.
         OutOfReach: the database does not answer now.
     """
     asked = jobs.get(store, job_id)
     if not question(asked):
         raise FormatError("This import asks nothing. Choose the files again.")
+    if _is_answered(store, asked):
+        raise FormatError("This question was answered already, perhaps in another window.")
     payload = {**asked.payload, "format": format}
     if meanings:
         _check(meanings)
@@ -68,20 +71,31 @@ def answer(store: Store, job_id: str, *, format: str, meanings: Mapping[str, Mea
 
 
 def discard(store: Store, job_id: str) -> None:
-    """Delete the upload of an import that asked, instead of answering. Raises NotFound."""
+    """Delete the upload of an import that asked, instead of answering; not of one that was answered.
+
+    Raises NotFound.
+    """
     asked = jobs.get(store, job_id)
-    if question(asked):
+    if question(asked) and not _is_answered(store, asked):
         uploads.delete(store, str(asked.payload["upload"]))
 
 
 def discard_forgotten(store: Store, project_id: str) -> None:
     """Delete the uploads of a project's imports that asked two days ago and got no answer."""
-    listed = jobs.list_of(store, project_id, kind="import")
-    answered = {job.payload.get("upload") for job in listed if not question(job)}
-    for job in listed:
-        place = job.payload.get("upload")
-        if question(job) and place not in answered and _is_old(job):
+    newest: dict[object, Job] = {}  # an answer may have led to another question
+    for job in jobs.list_of(store, project_id, kind="import"):
+        newest.setdefault(job.payload.get("upload"), job)
+    for place, job in newest.items():
+        if question(job) and _is_old(job):
             uploads.delete(store, str(place))
+
+
+def _is_answered(store: Store, asked: Job) -> bool:
+    """Whether a later import took, or will take, the same upload; one that was cancelled did not."""
+    assert asked.project_id is not None, "an import belongs to a project"
+    place, state = asked.payload.get("upload"), WorkState.CANCELLED
+    later = [job for job in jobs.list_of(store, asked.project_id, kind="import") if job.id > asked.id]
+    return any(job.payload.get("upload") == place and job.state is not state for job in later)
 
 
 def _is_old(job: Job) -> bool:

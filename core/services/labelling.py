@@ -33,7 +33,6 @@ class CanvasImage:
     full_link: str
     view_link: str
     save_link: str
-    labels_link: str  # answers with what ``latest`` tells
 
 
 def open_image(store: Store, image_id: str, *, author: str = "") -> CanvasImage:
@@ -45,7 +44,6 @@ def open_image(store: Store, image_id: str, *, author: str = "") -> CanvasImage:
         full_link(store, image_id),
         links.sign(store, f"img/{image_id}/view", v=image.sha256[:8]),
         links.sign(store, f"annotations/{image_id}", author=author),
-        labels_link(store, image_id),
     )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from core.domain.errors import Conflict, FormatError, ImageError, NotFound
@@ -23,9 +24,9 @@ def handle(store: Store, job: Job, on_progress: OnProgress) -> dict[str, Any]:
 
     Payload: ``{project_id, run_id, epoch, limit}``. A photo's state stays unlabelled. Left alone are photos
     on which something is drawn, which somebody is at work on, whose suggestions are this model's already
-    (so the job goes on where it was broken off), or whose suggestions somebody rejected. Older suggestions of
-    another model are replaced. Result: ``{photos, filled, skipped, left}``: looked at, now with
-    suggestions, unreadable or changed meanwhile, and beyond the limit.
+    (so the job goes on where it was broken off), or some of whose suggestions somebody rejected. Older
+    suggestions of another model that nobody has touched are replaced. Result: ``{photos, filled, skipped,
+    left}``: looked at, now with suggestions, unreadable or changed meanwhile, and beyond the limit.
 
     Raises:
         NotFound: the checkpoint or the project is gone.
@@ -63,8 +64,16 @@ class _Filler:
         untouched = ImageFilter(state=ImageState.UNLABELLED)
         for image in images.list_page(self._store, self._project.id, untouched):
             is_suggested = image.suggestion_count > 0 and image.annotation_count == 0
-            if image.rev == 0 or (is_suggested and image.author != self._author):
+            is_another_s = is_suggested and image.author != self._author and self._is_as_suggested(image)
+            if image.rev == 0 or is_another_s:
                 yield image
+
+    def _is_as_suggested(self, image: Image) -> bool:
+        """Whether a job saved its labels last: a person who rejects a suggestion saves under another name."""
+        with suppress(NotFound):
+            labels = annotations.current(self._store, image.id)
+            return all(annotation.author == labels.author for annotation in labels.annotations)
+        return False
 
     def fill(self, image: Image) -> bool:
         """Save suggestions of one photo; tell whether there are any. What was saved meanwhile stays."""

@@ -22,6 +22,9 @@ ROLES: dict[Role, str] = {"class": "Class", "background": "Background", "ignore"
 THUMBNAIL_WIDTH = 72  # pixels
 PUT_ASIDE = "import_question_put_aside"
 
+Said = tuple[str, Role, str]
+"""A name, a role and a colour, as a person left them."""
+
 
 def choose_files(store: Store, project_id: str, session_key: str) -> None:
     """Open the dialog that takes files, a zip or a folder, and queues their import.
@@ -113,11 +116,10 @@ def _draw_open_question(store: Store, asked: Sequence[Possible], job_id: str, se
 
 def _draw_question(store: Store, asked: Sequence[Possible], job_id: str, session_key: str) -> None:
     chosen = _chosen_format(asked)
-    meanings = None
+    said = _draw_values(chosen.values, f"{job_id}_{chosen.format}") if chosen.values else {}
     with shown_errors():
-        if chosen.values:
-            meanings = _draw_values(chosen.values, f"{job_id}_{chosen.format}")
         if st.button("Import", key="import_answered", type="primary", icon=":material/upload:"):
+            meanings = {key: Meaning(*each) for key, each in said.items()} or None
             job = importing.answer(store, job_id, format=chosen.format, meanings=meanings)
             st.session_state[session_key] = job.id
             st.rerun()
@@ -138,24 +140,24 @@ def _chosen_format(asked: Sequence[Possible]) -> Possible:
     return asked[index]
 
 
-def _draw_values(values: Sequence[AskedValue], key: str) -> dict[str, Meaning]:
-    """Draw a row for each value; give the meanings as they stand."""
+def _draw_values(values: Sequence[AskedValue], key: str) -> dict[str, Said]:
+    """Draw a row for each value; give what stands there, which need not be a meaning yet."""
     st.markdown("The masks hold values without names. What does each of them stand for?")
     st.caption(
         "Values of the same name become one class. “Ignore” keeps a value as a class of its own, which a "
         "training can leave out (“Class to ignore”)."
     )
     colors: set[str] = set()
-    meanings: dict[str, Meaning] = {}
+    said: dict[str, Said] = {}
     for number, value in enumerate(values, start=1):
         color = value.meaning.color or unused_color(number, colors)
         colors.add(color)
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            meanings[value.key] = _draw_value(value, color, f"{key}_{value.key}")
-    return meanings
+            said[value.key] = _draw_value(value, color, f"{key}_{value.key}")
+    return said
 
 
-def _draw_value(value: AskedValue, color: str, key: str) -> Meaning:
+def _draw_value(value: AskedValue, color: str, key: str) -> Said:
     masks = f"{value.images:,} mask" if value.images == 1 else f"{value.images:,} masks"
     swatch = f":color[&#9632;]{{foreground='{value.key}'}} " if value.key.startswith("#") else ""
     share = f"{value.share:.1%}" if value.share >= 0.001 else "less than 0.1%"
@@ -175,7 +177,7 @@ def _draw_value(value: AskedValue, color: str, key: str) -> Meaning:
         width=140,
     )
     if role == "background":
-        return Meaning("background", role)
+        return "background", role, ""
     name = st.text_input(
         f"Name of {value.key}",
         value="" if value.meaning.role == "background" else value.meaning.name,
@@ -193,4 +195,4 @@ def _draw_value(value: AskedValue, color: str, key: str) -> Meaning:
         persist_state="session",
         label_visibility="collapsed",
     )
-    return Meaning(name, role, picked)
+    return name, role, picked

@@ -84,6 +84,30 @@ def test_two_formats_in_one_source_are_both_named_and_neither_is_taken(
     assert isinstance(report, ImportReport) and report.categories == ("dent",)
 
 
+def test_pictures_that_cannot_be_masks_do_not_stand_in_the_way_of_labels(
+    store: Store, project_id: str, folder: Path
+) -> None:
+    put(folder / "images/a.jpg", photo(size_wh=(64, 64)))
+    put(folder / "labels/a.jpg", photo(1, size_wh=(64, 64)))  # the labels drawn over the photo, say
+    with pytest.raises(FormatError, match="look like photos"):
+        seen_in(folder)
+    put(folder / "coco.json", coco([image_record(1, "images/a.jpg", (64, 64))], [annotation(1, 1, [SQUARE])]))
+
+    report = take(store, project_id, folder, Wanted())
+
+    assert isinstance(report, ImportReport) and report.images["unsplit"] == 1
+
+
+def test_two_photos_with_names_that_are_alike_are_no_photo_and_mask(folder: Path) -> None:
+    put(folder / "door.jpg", photo(size_wh=(64, 64)))
+    put(folder / "door_l.jpg", photo(1, size_wh=(64, 64)))
+
+    assert [seen.format for seen in seen_in(folder)] == ["photos"]
+
+    put(folder / "door_l.jpg", mask_png(TWO))
+    assert [seen.format for seen in seen_in(folder)] == ["index_masks"]
+
+
 def test_nothing_that_fits_says_what_there_is_instead(folder: Path) -> None:
     put(folder / "labels.xlsx", "x")
     put(folder / "more.xlsx", "x")

@@ -396,10 +396,10 @@ def test_meanings_that_cannot_be_read_are_refused(text: str) -> None:
 
 
 def test_meanings_tell_roles_by_their_names() -> None:
-    meanings = parse_meanings("0=Background, 1=Paint loss,#FF0000=Void")
+    meanings = parse_meanings("0=Background, 1=Paint loss,255=Void")
 
     assert meanings == {
         "0": Meaning("Background", "background"),
         "1": Meaning("Paint loss"),
-        "#ff0000": Meaning("Void", "ignore"),
+        "255": Meaning("Void", "ignore"),
     }

@@ -266,6 +266,20 @@ def test_a_bad_file_is_refused_alone_with_its_fault(folder: Path, content: bytes
     assert fault in dataset.refused[0].reason
 
 
+def test_an_entry_whose_regions_are_no_list_is_refused_alone(folder: Path) -> None:
+    put(folder / "a.jpg", photo())
+    put(folder / "b.jpg", photo(1))
+    bad = entry(filename="b.jpg") | {"regions": 5}
+    put(folder / "via.json", project(entry(region()), bad))
+
+    dataset = via.read(folder)
+
+    assert [(image.name, len(image.annotations)) for image in dataset.images] == [("a.jpg", 1)]
+    assert [(refusal.file, "is not a list" in refusal.reason) for refusal in dataset.refused] == [
+        ("b.jpg", True)
+    ]
+
+
 def test_other_json_and_via_3_are_named(folder: Path) -> None:
     put(folder / "a.json", '{"images": [], "annotations": [], "categories": []}')
     assert not via.detect(folder)

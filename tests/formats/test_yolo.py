@@ -294,7 +294,17 @@ def test_classes_without_a_list_go_by_their_numbers(folder: Path) -> None:
     assert "go by their numbers" in dataset.notes[0]
 
 
-@pytest.mark.parametrize("names", ["names: [dent\n", "- just\n- a list\n", "a: &a [*a]\n", "\x00"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        "names: [dent\n",
+        "- just\n- a list\n",
+        "a: &a [*a]\n",
+        "\x00",
+        "a: &a [dent]\nnames: [*a]\n",  # nine levels of that would be written out as gigabytes
+        "a: &a {0: dent}\nnames: {<<: [*a, *a]}\n",
+    ],
+)
 def test_a_yaml_that_lists_no_names_is_left_aside(folder: Path, names: str) -> None:
     one_photo(folder, SQUARE_LINE, names=names)
 

@@ -61,6 +61,17 @@ def test_a_click_finds_what_is_as_bright_in_either_layout(
     assert dark[above, :45].all() and not dark[above, 50:].any()
 
 
+@pytest.mark.parametrize("layout", ["sam", "sam2"])
+def test_without_a_click_the_photo_is_looked_at_for_the_first_one(tmp_path: Path, layout: str) -> None:
+    model, calls = pair(tmp_path, layout), list[int]()
+
+    nothing = sam.segment_clicks(model, "a", reader(calls), WIDE_WH, [])
+    found = sam.segment_clicks(model, "a", reader(calls), WIDE_WH, [((110.0, 30.0), True)])
+
+    assert nothing.shape == found.shape and not nothing.any() and found.any()
+    assert calls == [1]
+
+
 def test_an_encoder_that_takes_plain_pixels_is_given_them(tmp_path: Path) -> None:
     model = pair(tmp_path, "sam", is_raw=True, has_size=False)
     asked: list[int] = []

@@ -3,14 +3,17 @@
 import io
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import sqlalchemy as sa
 from PIL import Image as Picture
 from streamlit.testing.v1 import AppTest
 
 from core.domain.images import ImageFilter, Project
-from core.services import projects
-from core.storage import annotations, jobs, lifecycle, processes, reservations
+from core.domain.mask_classes import parse_meanings
+from core.services import importing, projects
+from core.storage import annotations, jobs, lifecycle, processes, reservations, tables
 from core.storage.lifecycle import JOBS, Room
 from core.storage.store import Store
 from core.worker import imports
@@ -124,6 +127,74 @@ def test_a_name_that_is_missing_is_said_and_nothing_is_queued(store: Store, open
 
     assert "A class needs a name of 1 to 80 characters." in texts(page)
     assert jobs.list_of(store, project.id, kind="import") == [job]
+
+
+def test_a_name_that_is_still_missing_hides_no_other_value(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store)
+    page = opened_with(store, open_page, project, unclear())
+    key = f"{jobs.list_of(store, project.id, kind='import')[0].id}_index_masks"
+
+    page.text_input(key=f"name_{key}_2").input("").run()
+
+    assert page.text_input(key=f"name_{key}_7").value == "class 7"
+    assert page.button(key="import_answered") is not None
+    assert "A class needs a name" not in texts(page)
+
+
+def test_a_question_is_answered_once(store: Store, open_page: OpenPage) -> None:
+    project = project_with(store)
+    page = opened_with(store, open_page, project, unclear())
+    asked = jobs.list_of(store, project.id, kind="import")[0]
+    meanings = parse_meanings("0=background,2=dent,7=rust,255=ignore")
+    answer = importing.answer(store, asked.id, format="index_masks", meanings=meanings)
+
+    page.button(key="import_answered").click().run()  # in another window
+    importing.discard(store, asked.id)
+
+    assert "was answered already" in texts(page)
+    assert jobs.list_of(store, project.id, kind="import") == [answer, asked]
+    assert uploads_left(store) == 1
+    carry_out(store)
+    assert [c.name for c in projects.get(store, project.id).categories] == ["dent", "rust", "ignore"]
+
+
+def test_a_question_whose_answer_was_cancelled_can_be_answered_again(
+    store: Store, open_page: OpenPage
+) -> None:
+    project = project_with(store)
+    opened_with(store, open_page, project, unclear())
+    asked = jobs.list_of(store, project.id, kind="import")[0]
+    meanings = parse_meanings("0=background,2=dent,7=rust,255=ignore")
+    first = importing.answer(store, asked.id, format="index_masks", meanings=meanings)
+    lifecycle.request_cancel(store, JOBS, first.id)
+
+    again = importing.answer(store, asked.id, format="index_masks", meanings=meanings)
+
+    assert again.id != first.id
+    carry_out(store)
+    assert projects.count_images(store, project.id, ImageFilter()) == 1
+
+
+def test_files_whose_question_nobody_answers_go_after_two_days_and_no_sooner(
+    store: Store, open_page: OpenPage
+) -> None:
+    project = project_with(store)
+    opened_with(store, open_page, project, unclear())
+    asked = jobs.list_of(store, project.id, kind="import")[0]
+    table, long_ago = tables.job, datetime.now(UTC) - timedelta(days=3)
+
+    with store.write() as connection:
+        connection.execute(sa.update(table).values(created_at=long_ago))
+    again = importing.answer(store, asked.id, format="index_masks")  # says nothing, so that is asked again
+    carry_out(store)
+    assert importing.question(jobs.get(store, again.id))
+    importing.discard_forgotten(store, project.id)
+    assert uploads_left(store) == 1
+
+    with store.write() as connection:
+        connection.execute(sa.update(table).values(created_at=long_ago))
+    importing.discard_forgotten(store, project.id)
+    assert uploads_left(store) == 0
 
 
 def test_files_of_two_formats_are_taken_as_the_one_that_is_chosen(store: Store, open_page: OpenPage) -> None:

@@ -1,6 +1,7 @@
 """Jobs that use a champion on photos nobody labelled: suggestions for all, and how doubted each one is."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,23 @@ def test_suggestions_of_an_older_champion_are_replaced(
     current = annotations.current(store, image.id)
     assert current.rev == 2
     assert {a.author for a in current.annotations} == {model_name(trained.name, 11)}
+
+
+def test_suggestions_that_a_person_has_sorted_out_are_not_replaced(
+    store: Store, project: Project, trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know_small_parts(monkeypatch)
+    image = add_new(store, project, 0)
+    suggest.handle(store, job_of(store, "suggest", project), silent)
+    found = annotations.current(store, image.id).annotations
+    twice = [*found, replace(found[0], id="second")]
+    author = model_name(trained.name, trained.epochs_done)
+    annotations.save(store, image.id, twice, base_rev=1, state=ImageState.UNLABELLED, author=author)
+    annotations.save(store, image.id, found, base_rev=2, state=ImageState.UNLABELLED)  # one rejected
+    evaluation.promote(store, trained, 11)
+
+    assert suggest.handle(store, job_of(store, "suggest", project), silent)["photos"] == 0
+    assert annotations.current(store, image.id).annotations == found
 
 
 def test_photos_are_measured_once_for_each_champion_and_then_ordered(
