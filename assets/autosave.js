@@ -25,6 +25,7 @@ export class Saver {
   #delay = FIRST_DELAY_MS;
   #waiting = [];
   #isClosed = false;
+  #isDraftHeld = false;
 
   /**
    * @param {{imageId: string, rev: number, url: string, content: object?}} target the content of `rev`
@@ -113,7 +114,17 @@ export class Saver {
   }
 
   dropDraft() {
+    this.releaseDraft();
     this.#forgetDraft();
+  }
+
+  /** Leave the draft where it is until the user has decided about it: what is drawn meanwhile is only sent. */
+  holdDraft() {
+    this.#isDraftHeld = true;
+  }
+
+  releaseDraft() {
+    this.#isDraftHeld = false;
   }
 
   /** Let go of what the server refused. */
@@ -258,6 +269,7 @@ export class Saver {
   }
 
   #keepDraft(content) {
+    if (this.#isDraftHeld) return;
     const draft = { rev: this.rev, ...content, at: this.#env.now() };
     try {
       this.#env.storage.setItem(this.#draftKey(), JSON.stringify(draft));
@@ -267,6 +279,7 @@ export class Saver {
   }
 
   #forgetDraft() {
+    if (this.#isDraftHeld) return;
     try {
       this.#env.storage.removeItem(this.#draftKey());
     } catch {

@@ -2,6 +2,7 @@
 
 import { clockTime, iconButton, make } from "./dom.js";
 import { ClassList } from "./class_list.js";
+import { copyPrevious } from "./copy_previous.js";
 import { icon } from "./icons.js";
 import { LookPanel } from "./look.js";
 import { Notes } from "./notes.js";
@@ -33,7 +34,7 @@ const SHORTCUTS = [
   ["Shift ← ↑", "Move them by a pixel"], ["Shift Alt ←", "Move them by ten pixels"],
   ["Ctrl ↑", "Up in painting order"], ["Ctrl ↓", "Down in painting order"], ["L", "Lock them"], ["1–9", "Category"], ["Enter", "Finish the object"],
   ["Esc", "Cancel, deselect"], ["Backspace", "Take back the last corner"], ["Delete", "Delete corner or object"],
-  ["Alt-click", "Delete a corner"], ["Ctrl Z", "Undo"], ["Ctrl Shift Z", "Redo"], ["Wheel", "Zoom to the cursor"],
+  ["Alt-click", "Delete a corner"], ["Right-drag", "Outside, for the assistance"], ["Ctrl Z", "Undo"], ["Ctrl Shift Z", "Redo"], ["Wheel", "Zoom to the cursor"],
   ["Space-drag", "Move the photo"], ["Space ← ↑", "Move the photo"], ["+ / -", "Zoom"],
   ["Shift S", "Suggest what the champion sees"], ["Enter / Backspace", "Accept / reject a suggestion"],
   ["Shift A", "Accept all suggestions"], ["Shift R", "Reject all suggestions"],
@@ -55,6 +56,8 @@ const SAVE_WORDS = {
 export class Controls {
   #refs = {};
   #parts = new Map();
+  #asked = []; // the last one shows
+  #shownAsked = null;
 
   /** @param act the labeler's actions, called by the buttons */
   constructor(act, stage) {
@@ -80,19 +83,19 @@ export class Controls {
     const { act } = this;
     const refs = this.#refs;
     refs.previous = iconButton("previous", {
-      title: "Previous photo", key: "←", testid: "previous", onclick: () => act.navigate("previous"),
+      title: "Previous photo", key: "←", testid: "previous", onclick: () => act.leaving.navigate("previous"),
     });
-    refs.next = iconButton("next", { title: "Next photo", key: "→", testid: "next", onclick: () => act.navigate("next") });
+    refs.next = iconButton("next", { title: "Next photo", key: "→", testid: "next", onclick: () => act.leaving.navigate("next") });
     refs.position = make("span", { class: "position", "data-testid": "position" });
     refs.name = make("span", { class: "name" });
     refs.save = make("span", { class: "save", role: "status", "data-testid": "save-state" });
     refs.noDamage = make("button", {
       type: "button", class: "quiet", "data-testid": "no-damage", title: "Nothing to mark on this photo",
-      html: `${icon("none")}<span>No damage</span>`, onclick: () => act.noDamage(),
+      html: `${icon("none")}<span>No damage</span>`, onclick: () => act.leaving.noDamage(),
     });
     refs.done = make("button", {
       type: "button", class: "primary", "data-testid": "done-next", title: "Done, next photo (D)",
-      html: `${icon("check")}<span>Done, next</span>`, onclick: () => act.navigate("done_next"),
+      html: `${icon("check")}<span>Done, next</span>`, onclick: () => act.leaving.navigate("done_next"),
     });
     const where = make("div", { class: "where" }, refs.previous, refs.position, refs.next);
     const what = make("div", { class: "what" }, refs.name);
@@ -157,10 +160,10 @@ export class Controls {
     });
     this.lookPanel = new LookPanel(act, refs.look);
     refs.zoom = make("output", { class: "zoom", "data-testid": "zoom", "aria-label": "Zoom" });
-    const fit = iconButton("fit", { title: "Whole photo", key: "F", testid: "fit", onclick: () => act.fit() });
+    const fit = iconButton("fit", { title: "Whole photo", key: "F", testid: "fit", onclick: () => act.stage.fit() });
     const actual = make("button", {
       type: "button", class: "text", title: "One photo pixel per screen pixel (0)",
-      "data-testid": "actual-size", "aria-label": "Actual size", onclick: () => act.actualSize(),
+      "data-testid": "actual-size", "aria-label": "Actual size", onclick: () => act.stage.actualSize(),
     }, "1:1");
     const gap = make("span", { class: "gap" });
     return make("div", { class: "dock" }, refs.sizeBox, gap, opacity, refs.hide, refs.look, refs.zoom, fit, actual);
@@ -177,7 +180,7 @@ export class Controls {
     });
     refs.copy = iconButton("copyPrevious", {
       title: "Copy the objects of the photo before", key: "J", testid: "copy-previous",
-      onclick: () => this.act.copyPrevious(),
+      onclick: () => copyPrevious(this.act),
     });
     refs.side = make(
       "aside", {},
@@ -193,10 +196,10 @@ export class Controls {
     const button = (label, key, onclick, testid) =>
       make("button", { type: "button", title: `${label} (${key})`, "data-testid": testid, onclick }, label);
     return make(
-      "div", { class: "draft", hidden: "", role: "toolbar", "aria-label": "Polygon under way" },
-      button("Finish", "Enter", () => act.finishDraft(), "draft-finish"),
-      button("Step back", "Backspace", () => act.stepBackDraft(), "draft-back"),
-      button("Cancel", "Esc", () => act.discardDraft(), "draft-cancel"),
+      "div", { class: "draft", hidden: "", role: "toolbar", "data-testid": "draft" },
+      button("Finish", "Enter", () => act.activeTool.finish?.(), "draft-finish"),
+      button("Step back", "Backspace", () => act.activeTool.stepBack?.(), "draft-back"),
+      button("Cancel", "Esc", () => act.activeTool.discard?.(), "draft-cancel"),
     );
   }
 
@@ -247,12 +250,30 @@ export class Controls {
     if (text) this.hintTimer = setTimeout(() => this.hint(""), 4000);
   }
 
-  /** Ask something that blocks saving: `choices` are `[label, action, testid]`; null closes. */
+  /**
+   * Ask something: `choices` are `[label, action, testid]`. It lies over what was asked on other topics,
+   * which is asked again once this one is withdrawn. Null closes them all.
+   */
   ask(text, choices = [], topic = "", details = null) {
+    const others = this.#asked.filter((each) => each.topic !== topic);
+    this.#asked = text === null ? [] : [...others, { text, choices, topic, details }];
+    this.#showAsked();
+  }
+
+  /** Take back what was asked on a topic that is settled. */
+  withdraw(topic) {
+    this.#asked = this.#asked.filter((each) => each.topic !== topic);
+    this.#showAsked();
+  }
+
+  #showAsked() {
     const { banner } = this.#refs;
-    banner.hidden = text === null;
-    banner.dataset.topic = topic;
-    if (text === null) return;
+    const asked = this.#asked.at(-1) ?? null;
+    if (asked === this.#shownAsked) return;
+    this.#shownAsked = asked;
+    banner.hidden = asked === null;
+    if (asked === null) return;
+    const { text, choices, details } = asked;
     const buttons = choices.map(([label, action, testid], i) =>
       make("button", {
         type: "button", class: i === 0 ? "primary" : "quiet", "data-testid": testid, onclick: action,
@@ -261,11 +282,6 @@ export class Controls {
     const more = details ? [details] : [];
     banner.replaceChildren(make("p", {}, text), ...more, make("div", {}, ...buttons));
     banner.classList.toggle("detailed", details !== null);
-  }
-
-  /** Take back what was asked on a topic that is settled. */
-  withdraw(topic) {
-    if (this.#refs.banner.dataset.topic === topic) this.ask(null);
   }
 
   loading(text) {
@@ -318,11 +334,12 @@ export class Controls {
     this.#refs.copy.disabled = !hasPrevious;
   }
 
-  #showTool({ tool, isDrawing }) {
+  #showTool({ tool, isDrawing, underWay }) {
     TOOLS.forEach(({ name }, i) => {
       this.#refs.tools[i].setAttribute("aria-pressed", String(name === tool));
     });
     this.#refs.draft.hidden = !isDrawing;
+    if (isDrawing) this.#refs.draft.setAttribute("aria-label", `${underWay[0].toUpperCase()}${underWay.slice(1)} under way`);
     this.#refs.sizeBox.hidden = tool !== "brush" && tool !== "eraser";
   }
 

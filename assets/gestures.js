@@ -39,6 +39,11 @@ export class Gestures {
     listen("auxclick", (event) => event.preventDefault());
   }
 
+  /** Whether a tool's stroke is under way. */
+  get isDrawing() {
+    return this.#mode === "tool";
+  }
+
   /** Drop whatever is under way: the image changes. */
   reset() {
     if (this.#mode === "tool") this.#host.tool().cancelStroke();
@@ -53,7 +58,7 @@ export class Gestures {
       screen,
       image: views.toImage(this.#host.view, screen),
       type: event.pointerType,
-      alt: event.altKey,
+      alt: event.altKey || event.button === 2 || (event.buttons & 2) !== 0,
       shift: event.shiftKey,
       reach: CLICK_REACH[event.pointerType] ?? CLICK_REACH.mouse,
       time: event.timeStamp,
@@ -73,7 +78,7 @@ export class Gestures {
     const isPalm = event.pointerType === "touch" && this.#penSeen;
     if (event.button === 1 || this.isSpaceHeld || isPalm || this.#host.isOnlyLooking()) {
       this.#mode = "pan";
-    } else if (event.button === 0 || event.button === 5) {
+    } else if (event.button === 0 || event.button === 5 || (event.button === 2 && this.#host.tool().takesRight)) {
       this.#mode = this.#host.tool().down(point) === "pan" ? "pan" : "tool";
     }
     this.#element.classList.toggle("panning", this.#mode === "pan");

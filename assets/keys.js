@@ -1,11 +1,12 @@
 /** Which key does what; tools see a key first (`tool.key`). */
 
+import { copyPrevious } from "./copy_previous.js";
 import { ARROWS } from "./view.js";
 
 /** Name a key press: `p`, `?`, `Enter`, `ctrl+z`, `ctrl+shift+z`; Cmd counts as Ctrl. */
 export function shortcutOf({ key, ctrlKey, metaKey, shiftKey, altKey }) {
   const isLetter = key.length === 1 && /[a-z]/i.test(key);
-  const name = isLetter ? key.toLowerCase() : key;
+  const name = isLetter ? `${altKey && !ctrlKey && !metaKey ? "alt+" : ""}${key.toLowerCase()}` : key; // Alt D is the browser's
   const isArrow = key.startsWith("Arrow"); // on their own they lead from photo to photo
   if (!ctrlKey && !metaKey) return isArrow ? `${shiftKey ? "shift+" : ""}${altKey ? "alt+" : ""}${name}` : name;
   return `ctrl+${shiftKey ? "shift+" : ""}${name}`;
@@ -51,14 +52,14 @@ export function actionOf(key, labeler, { repeat }) {
     ArrowUp: () => labeler.objects.chooseNext(1),
     ArrowDown: () => labeler.objects.chooseNext(-1),
     ...movesByArrows(labeler.objects),
-    f: () => labeler.fit(),
-    0: () => labeler.actualSize(),
+    f: () => labeler.stage.fit(),
+    0: () => labeler.stage.actualSize(),
     "+": () => labeler.stage.zoomBy(1.25),
     "-": () => labeler.stage.zoomBy(0.8),
     h: () => !repeat && labeler.toggleHidden(),
     t: () => !repeat && labeler.setLook({ isOutline: !labeler.look.isOutline }),
     i: () => labeler.controls.lookPanel.toggle(),
-    j: () => !repeat && labeler.copyPrevious(),
+    j: () => !repeat && copyPrevious(labeler),
     k: () => labeler.controls.notes.focus(),
     o: () => !repeat && labeler.controls.review.perform("no_damage"),
     y: () => !repeat && labeler.controls.review.perform("approve"),
@@ -69,13 +70,13 @@ export function actionOf(key, labeler, { repeat }) {
     "ctrl+z": () => labeler.undo(),
     "ctrl+shift+z": () => labeler.redo(),
     "ctrl+y": () => labeler.redo(),
-    d: () => labeler.navigate("done_next"),
-    "ctrl+Enter": () => labeler.navigate("done_next"),
-    ArrowLeft: () => labeler.navigate("previous"),
-    ",": () => labeler.navigate("previous"),
-    PageUp: () => labeler.navigate("previous"),
-    ArrowRight: () => labeler.navigate("next"),
-    ".": () => labeler.navigate("next"),
-    PageDown: () => labeler.navigate("next"),
+    d: () => labeler.leaving.navigate("done_next"),
+    "ctrl+Enter": () => labeler.leaving.navigate("done_next"),
+    ArrowLeft: () => labeler.leaving.navigate("previous"),
+    ",": () => labeler.leaving.navigate("previous"),
+    PageUp: () => labeler.leaving.navigate("previous"),
+    ArrowRight: () => labeler.leaving.navigate("next"),
+    ".": () => labeler.leaving.navigate("next"),
+    PageDown: () => labeler.leaving.navigate("next"),
   }[key];
 }

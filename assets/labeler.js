@@ -6,33 +6,27 @@
  * the canvas itself (autosave.js), never through a rerun; the page only hears `navigate`.
  */
 
-import { boxOf, replaced, without, withOp } from "./annotations.js";
+import { boxOf } from "./annotations.js";
 import { Assist } from "./assist_bar.js";
 import { Saver } from "./autosave.js";
-import { Controls, make } from "./controls.js";
-import { copyPrevious } from "./copy_previous.js";
-import { meetBoxes } from "./geometry.js";
+import { Controls } from "./controls.js";
 import * as histories from "./history.js";
-import { actionOf, isForLooking, shortcutOf } from "./keys.js";
-import { countPixels } from "./layers.js";
+import { listenToKeys } from "./keyboard.js";
+import { Leaving } from "./leaving.js";
 import { keepLook, PLAIN, readLook } from "./look.js";
 import { Objects } from "./objects.js";
 import { openQuestions } from "./questions.js";
-import { labelsAmong, stateAfterEdit } from "./review.js";
+import { stateAfterEdit } from "./review.js";
 import { Stage } from "./stage.js";
+import { attachStyled } from "./styles.js";
 import { Suggestions, withEditsAccepted } from "./suggestions.js";
 import { BRUSH_RANGE, radiusOfSlider, summaryOf } from "./summary.js";
 import { address, deviceStorage, saverSurroundings } from "./surroundings.js";
 import { BrushTool } from "./tool_brush.js";
-import { PolygonTool, targetOfHole } from "./tool_polygon.js";
+import { PolygonTool } from "./tool_polygon.js";
 import { RectangleTool } from "./tool_rectangle.js";
 import { SelectTool } from "./tool_select.js";
 import { SplitTool } from "./tool_split.js";
-import { ARROWS } from "./view.js";
-
-/** A page that does not answer a navigation within this time gets its canvas back. */
-const NAVIGATION_MS = 6000;
-const STYLES = ["labeler.css", "labeler_view.css"];
 
 const instances = new WeakMap();
 
@@ -54,7 +48,6 @@ export function unmount(host) {
 class Labeler {
   #ends = new AbortController();
   #frame = 0;
-  #leaving = null;
   #lastDrawn = null;
   look = PLAIN;
   note = "";
@@ -65,6 +58,7 @@ class Labeler {
     [this.tool, this.opacity, this.isHidden] = ["polygon", 0.35, false];
     this.objects = new Objects(this, deviceStorage());
     this.suggestions = new Suggestions(this);
+    this.leaving = new Leaving(this);
     [this.selectedId, this.live, this.data, this.saver] = [null, null, null, null];
     this.assist = new Assist(this);
     this.stage = new Stage(this, this.#ends.signal);
@@ -79,26 +73,13 @@ class Labeler {
   }
 
   #attach(host) {
-    const styles = STYLES.map((name) => make("link", { rel: "stylesheet", href: new URL(name, import.meta.url).href }));
-    let awaited = styles.length;
     const { root } = this.controls;
-    root.style.visibility = "hidden"; // nothing shows before its style is there
-    const show = () => {
-      awaited -= 1;
-      if (awaited > 0) return;
-      root.style.visibility = "";
+    attachStyled(host, root, () => {
       this.stage.resize();
       this.#focusIfFree();
-    };
-    for (const style of styles) {
-      style.addEventListener("load", show);
-      style.addEventListener("error", show);
-    }
-    host.replaceChildren(...styles, root);
+    });
     const { signal } = this.#ends;
-    root.addEventListener("keydown", (event) => this.#keyDown(event), { signal });
-    root.addEventListener("keyup", (event) => this.#keyUp(event), { signal });
-    root.addEventListener("pointerup", (event) => this.#keepFocus(event), { signal });
+    listenToKeys(this, root, signal);
     window.addEventListener("pagehide", () => this.#sendBeforeLeaving(), { signal });
     window.addEventListener("online", () => this.saver?.retryNow(), { signal });
     document.addEventListener("visibilitychange", () => this.#sendBeforeLeaving(), { signal });
@@ -112,6 +93,8 @@ class Labeler {
   close() {
     this.controls.notes.flush();
     this.saver?.close();
+    this.suggestions.reset();
+    this.assist.drop();
     this.#ends.abort();
     this.stage.close();
     cancelAnimationFrame(this.#frame);
@@ -135,7 +118,8 @@ class Labeler {
 
   #openImage(data) {
     this.saver?.close();
-    [this.#leaving, this.preview] = [null, null];
+    this.leaving.cancel();
+    this.preview = null;
     this.look = readLook(deviceStorage(), this.author);
     this.stage.reset();
     for (const tool of Object.values(this.tools)) tool.leave?.();
@@ -252,8 +236,8 @@ class Labeler {
 
   /** One step: shown, undoable, and on its way to the server. A suggestion that it edits is accepted. */
   commit(annotations, { select, drawn, isSuggested } = {}) {
-    if (this.#isOnlyLooking()) return;
-    this.#leaving = null;
+    if (this.#isOnlyLooking() || this.#ends.signal.aborted) return; // an answer may come after the canvas is gone
+    this.leaving.cancel();
     const before = this.annotations;
     const edited = isSuggested ? annotations : withEditsAccepted(before, annotations, this.author);
     this.history = histories.record(this.history, edited);
@@ -286,57 +270,8 @@ class Labeler {
   /** Whether something half drawn has to be finished or dropped first; says so. */
   isInMidDrawing() {
     const isDrawing = Boolean(this.activeTool.isDrawing);
-    if (isDrawing) this.hint("Finish the polygon first (Enter), or cancel it (Esc).");
+    if (isDrawing) this.hint(`Finish the ${this.activeTool.underWay} first (Enter), or cancel it (Esc).`);
     return isDrawing;
-  }
-
-  /** Say how far the labelling has come, and stay. */
-  setImageState(state) {
-    if (this.isInMidDrawing()) return;
-    if (isFinal(state) && this.suggestions.asksBefore(() => this.setImageState(state))) return;
-    this.imageState = state;
-    this.saveNow();
-  }
-
-  /** Say how far it has come, then go on where there is another photo. */
-  finish(state) {
-    if (this.isInMidDrawing()) return;
-    if (isFinal(state) && this.suggestions.asksBefore(() => this.finish(state))) return;
-    this.#leaving = null; // the newer wish counts
-    if (this.data.has_next) return this.navigate("next", state);
-    this.setImageState(state);
-    this.hint(`${state === "approved" ? "Approved" : "Sent back"}. This is the last photo of the list.`);
-  }
-
-  remove(id) {
-    if (!this.objects.mayTouch(id)) return;
-    this.commit(without(this.annotations, id), id === this.selectedId ? { select: null } : {});
-  }
-
-  /** Erase with a brush stroke; what is left of less than a speck goes altogether. */
-  erase(target, op) {
-    this.#changeOrRemove(target, op, "The whole object was erased.");
-  }
-
-  subtract(op, points) {
-    const target = targetOfHole(this.selected, this.objects.editable, points);
-    if (!target) return this.hint("Draw the hole over an object.");
-    this.#changeOrRemove(target, op, "The hole took the whole object away.");
-  }
-
-  #changeOrRemove(target, op, sentence) {
-    if (!meetBoxes(boxOf(target), boxOf({ ops: [{ ...op, subtract: false }] }))) return;
-    const changed = withOp(target, op);
-    if (countPixels(changed, this.image) < 1) {
-      this.remove(target.id);
-      return this.hint(sentence);
-    }
-    this.commit(replaced(this.annotations, changed));
-  }
-
-  /** Add the objects of the photo before, as one step. */
-  copyPrevious() {
-    return copyPrevious(this);
   }
 
   undo() {
@@ -350,7 +285,7 @@ class Labeler {
 
   #travel(history) {
     if (history === this.history || this.#isOnlyLooking()) return;
-    this.#leaving = null;
+    this.leaving.cancel();
     const before = this.annotations;
     this.history = history;
     this.#saveEdit(before);
@@ -385,7 +320,10 @@ class Labeler {
   }
 
   setTool(name) {
-    if (name !== this.tool) this.activeTool.leave?.();
+    if (name !== this.tool) {
+      this.stage.gestures.reset(); // a stroke of the old tool would end with the new one
+      this.activeTool.leave?.();
+    }
     if (name === "polygon" || name === "rectangle") this.select(null); // their keys choose for the next object
     if (name === "select" && !this.selected) this.select(this.#lastDrawn);
     this.tool = name;
@@ -425,18 +363,6 @@ class Labeler {
     this.redraw();
   }
 
-  toggleObject(id) {
-    this.objects.toggle("hidden", id);
-  }
-
-  fit() {
-    this.stage.fit();
-  }
-
-  actualSize() {
-    this.stage.actualSize();
-  }
-
   focus() {
     this.stage.focus();
   }
@@ -447,92 +373,6 @@ class Labeler {
 
   draftChanged() {
     this.redraw();
-  }
-
-  finishDraft() {
-    this.activeTool.finish?.();
-  }
-
-  stepBackDraft() {
-    this.activeTool.stepBack?.();
-  }
-
-  discardDraft() {
-    this.activeTool.discard?.();
-  }
-
-  noDamage() {
-    if (labelsAmong(this.annotations).length === 0) this.navigate("done_next");
-  }
-
-  /**
-   * Save what is pending (unless the photo is gone), then tell the page; a new edit cancels it.
-   * With a state the photo is saved in that state first.
-   */
-  async navigate(to, state = to === "done_next" ? "done" : null) {
-    const { isGone } = this.saver;
-    if (isGone && to === "done_next") return this.navigate("next");
-    const isAtEnd = (to === "next" && !this.data.has_next) || (to === "previous" && !this.data.has_previous);
-    if (this.#leaving || isAtEnd) return;
-    if (this.isInMidDrawing()) return;
-    if (isFinal(state) && !isGone && this.suggestions.asksBefore(() => this.navigate(to, state))) return;
-    const leaving = {};
-    this.#leaving = leaving;
-    this.controls.notes.flush();
-    if (state && !isGone) {
-      this.imageState = state;
-      this.saveNow();
-    }
-    const isSaved = isGone || (await this.saver.flush());
-    if (this.#leaving !== leaving) return;
-    if (isSaved) return this.#sendNavigation(to, leaving);
-    this.#leaving = null;
-    if (this.saver.status === "refused") openQuestions(this).leave(to);
-    else this.hint("The last changes are not saved yet.");
-  }
-
-  #sendNavigation(to, leaving) {
-    this.sendEvent("navigate", { to, image_id: this.image.id, rev: this.saver.rev });
-    setTimeout(() => this.#leaving === leaving && (this.#leaving = null), NAVIGATION_MS);
-  }
-
-  #keyDown(event) {
-    event.stopPropagation(); // Streamlit's own r and c keys must not fire while somebody draws
-    const key = shortcutOf(event);
-    if (event.target.matches?.("input, textarea, select") && key !== "Escape") return;
-    if (event.target.matches?.("button") && (key === "Enter" || key === " ")) return;
-    if (this.#perform(key, event)) event.preventDefault();
-    this.redraw();
-  }
-
-  #keyUp(event) {
-    event.stopPropagation();
-    if (event.key === " ") this.stage.holdSpace(false);
-  }
-
-  #perform(key, event) {
-    if (key === "Escape" && this.controls.closeTopmost()) return true;
-    if (this.stage.gestures.isSpaceHeld && ARROWS[key]) {
-      this.stage.panBy(0.2 * ARROWS[key][0], 0.2 * ARROWS[key][1]);
-      return true;
-    }
-    if (this.preview && !isForLooking(key)) return false;
-    if (this.suggestions.key(key, event)) return true;
-    if (this.activeTool.key?.(key)) return true;
-    if (/^[1-9]$/.test(key)) {
-      const category = this.data.categories[Number(key) - 1];
-      if (category) this.chooseCategory(category.category_id);
-      return true;
-    }
-    const action = actionOf(key, this, event);
-    action?.();
-    return action !== undefined;
-  }
-
-  /** After a click on a button the keys belong to the canvas again. */
-  #keepFocus(event) {
-    const button = event.target.closest?.("button:not([data-keeps-focus])");
-    if (button && !this.controls.isHelpOpen) queueMicrotask(() => this.focus());
   }
 
   /** Draw and show the present state in the next frame. */
@@ -546,10 +386,6 @@ class Labeler {
       this.assist.update();
     });
   }
-}
-
-function isFinal(state) {
-  return state === "done" || state === "approved";
 }
 
 function contentIn({ annotations, state, note }) {

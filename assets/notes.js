@@ -8,6 +8,8 @@
 import { replaced } from "./annotations.js";
 import { make } from "./dom.js";
 import { record } from "./history.js";
+import { stateAfterEdit } from "./review.js";
+import { accepted, isSuggestion, SURE_NOTE } from "./suggestions.js";
 
 const LONGEST_NOTE = 1000;
 const REST_MS = 900;
@@ -65,10 +67,12 @@ export class Notes {
     const labeler = this.#labeler;
     const { selected } = labeler;
     if (!selected || labeler.preview) return;
-    const changed = { ...selected, note: text };
-    const annotations = replaced(labeler.annotations, changed);
+    const noted = { ...selected, note: text };
+    const changed = isSuggestion(noted) ? accepted(noted, labeler.author) : noted; // else a new suggestion takes its place
+    const before = labeler.annotations;
     const step = this.#typed === selected ? amended : record;
-    labeler.history = step(labeler.history, annotations);
+    labeler.history = step(labeler.history, replaced(before, changed));
+    labeler.imageState = stateAfterEdit(labeler.imageState, before, labeler.annotations);
     this.#typed = changed;
     this.#saveSoon();
     labeler.redraw();
@@ -94,10 +98,16 @@ export class Notes {
 
   update({ note, selected, isOnlyLooking }) {
     show(this.photo, note);
-    show(this.object, selected?.note ?? "");
+    show(this.object, selected ? noteOf(selected) : "");
     this.objectLabel.hidden = !selected;
     this.object.readOnly = Boolean(isOnlyLooking);
   }
+}
+
+/** What a person wrote: how sure the model is of a suggestion is told beside its buttons. */
+export function noteOf(annotation) {
+  const note = annotation.note ?? "";
+  return isSuggestion(annotation) && SURE_NOTE.test(note) ? "" : note;
 }
 
 /** Set a field's text unless it is there already, so that the cursor stays; grow to hold it. */

@@ -7,7 +7,9 @@ import * as accesses from "./access.js";
 import { boxOf } from "./annotations.js";
 import { accessButtons, chip } from "./class_list.js";
 import { iconButton, make } from "./dom.js";
+import { icon } from "./icons.js";
 import { countPixels } from "./layers.js";
+import { noteOf } from "./notes.js";
 import { areaOf as maskArea, maskOf } from "./raster.js";
 
 /** As the style sheet has it; on touch screens rows are taller. */
@@ -104,14 +106,18 @@ export class ObjectList {
         onfocus: () => objects.light(annotation.id),
       },
       chip(category?.color ?? "#808080"),
-      make("span", { class: "label" }, name, make("span", { class: "area" }, areaText(annotation, image))),
+      make(
+        "span", { class: "label" },
+        make("span", { class: "named" }, make("span", {}, name), ...noteMark(annotation)),
+        make("span", { class: "area" }, areaText(annotation, image)),
+      ),
     );
     const buttons = accessButtons({
       isHidden, isLocked, name, kind: "object",
       onHide: () => objects.toggle("hidden", annotation.id), onLock: () => objects.toggle("locked", annotation.id),
     });
     const trash = iconButton("trash", {
-      title: `Delete ${name}`, testid: "object-delete", onclick: () => this.act.remove(annotation.id),
+      title: `Delete ${name}`, testid: "object-delete", onclick: () => objects.removeOne(annotation.id),
     });
     const marks = `${isHidden ? "off" : ""}${isHidden || isLocked ? " marked" : ""}`;
     return make(
@@ -148,6 +154,12 @@ export function rowsOf({ annotations, categories, isGrouped }) {
     const { name = "Unknown", color = "#808080" } = known.get(id) ?? {};
     return [{ name, color, count: numbers.get(id) }, ...rows.filter((row) => row.annotation.category_id === id)];
   });
+}
+
+function noteMark(annotation) {
+  if (!noteOf(annotation).trim()) return [];
+  const props = { class: "note-mark", role: "img", "aria-label": "has a note", "data-testid": "object-note-mark" };
+  return [make("span", { ...props, html: icon("note") })];
 }
 
 function countOf({ count }) {

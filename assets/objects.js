@@ -5,10 +5,11 @@
 
 import * as accesses from "./access.js";
 import {
-  boxOf, clipped, duplicateOf, moved, newAnnotation, reordered, replacedAll, topmostAt, withOp,
+  boxOf, clipped, duplicateOf, moved, newAnnotation, reordered, replaced, replacedAll, topmostAt, withOp, without,
 } from "./annotations.js";
 import { cutUnder, mergedOps } from "./combine.js";
-import { isBoxInside, simplify } from "./geometry.js";
+import { isBoxInside, meetBoxes, simplify } from "./geometry.js";
+import { countPixels } from "./layers.js";
 import { splitOps } from "./split.js";
 
 const CUT_KEY = "maskwright.cut-under";
@@ -160,14 +161,22 @@ export class Objects {
 
   toggleCutting() {
     this.isCutting = !this.isCutting;
-    this.#storage.setItem(CUT_KEY, this.isCutting ? "1" : "0");
+    this.#keep(CUT_KEY, this.isCutting);
     this.#app.hint(this.isCutting ? "New objects cut what lies under them." : "New objects leave others as they are.");
     this.#app.redraw();
   }
 
+  #keep(name, isOn) {
+    try {
+      this.#storage.setItem(name, isOn ? "1" : "0");
+    } catch {
+      // full, by unsent work for instance: the switch lasts as long as the page
+    }
+  }
+
   toggleGrouped() {
     this.isGrouped = !this.isGrouped;
-    this.#storage.setItem(GROUP_KEY, this.isGrouped ? "1" : "0");
+    this.#keep(GROUP_KEY, this.isGrouped);
     this.#app.redraw();
   }
 
@@ -295,6 +304,21 @@ export class Objects {
     if (changed.length === 0) return;
     const others = changed.map((each) => asDrawn({ ...each, category_id: categoryId }));
     this.#app.commit(replacedAll(this.#app.annotations, others));
+  }
+
+  /** Delete one object, chosen or not. */
+  removeOne(id) {
+    const { annotations, selectedId } = this.#app;
+    if (this.mayTouch(id)) this.#app.commit(without(annotations, id), id === selectedId ? { select: null } : {});
+  }
+
+  /** Erase with a stroke, or cut a hole; what is left of less than a speck goes altogether, with a sentence. */
+  takeFrom(target, op, sentence) {
+    if (!meetBoxes(boxOf(target), boxOf({ ops: [{ ...op, subtract: false }] }))) return;
+    const changed = withOp(target, op);
+    if (countPixels(changed, this.#app.image) >= 1) return this.#app.commit(replaced(this.#app.annotations, changed));
+    this.removeOne(target.id);
+    this.#app.hint(sentence);
   }
 
   #refuse(sentence) {

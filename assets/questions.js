@@ -5,6 +5,8 @@ import { Comparison } from "./comparison.js";
 import { clockTime } from "./dom.js";
 
 const REFUSED = "refused";
+const CONFLICT = "conflict";
+const DRAFT = "draft";
 
 export function openQuestions(labeler) {
   const { controls, saver } = labeler;
@@ -17,22 +19,22 @@ export function openQuestions(labeler) {
     const both = () => merged(base, labeler.content, theirs);
     const decide = (choice) => {
       const result = saver.resolve(choice, choice === "both" ? both() : null);
-      settle(result, choice === "mine", true);
+      settle(CONFLICT, result, choice === "mine", true);
     };
-    compare(text, { base, theirs, who, both }, [
+    compare(CONFLICT, text, { base, theirs, who, both }, [
       ["Keep both", () => decide("both"), "keep-both"],
       ["Keep mine", () => decide("mine"), "keep-mine"],
       ["Take theirs", () => decide("theirs"), "take-theirs"],
     ]);
   }
 
-  function compare(text, sides, choices) {
+  function compare(topic, text, sides, choices) {
     const comparison = new Comparison(labeler, sides);
-    controls.ask(text, choices, "", comparison.element);
+    controls.ask(text, choices, topic, comparison.element);
   }
 
-  function settle(result, isShown, isSaved) {
-    controls.ask(null);
+  function settle(topic, result, isShown, isSaved) {
+    controls.withdraw(topic);
     labeler.showPreview(null);
     if (!isShown) labeler.replaceLabels(result, { isSaved });
     labeler.focus();
@@ -49,14 +51,16 @@ export function openQuestions(labeler) {
 
   /** What both started from is forgotten by now, so "both" keeps every object that either of them has. */
   function askForDraft(kept) {
+    saver.holdDraft();
     const theirs = { ...labeler.content, author: "", saved_at: "" };
     const both = () => merged(null, kept, theirs);
     const answer = (result) => {
-      if (!result) saver.dropDraft();
-      settle(result, !result, false);
+      if (result) saver.releaseDraft();
+      else saver.dropDraft();
+      settle(DRAFT, result, !result, false);
     };
     const text = `Changes you made at ${clockTime(kept.at)} were never sent, and the photo has been saved since.`;
-    compare(text, { base: null, theirs, who: "Saved since", both, mine: kept }, [
+    compare(DRAFT, text, { base: null, theirs, who: "Saved since", both, mine: kept }, [
       ["Keep both", () => answer(both()), "keep-both"],
       ["Restore mine", () => answer(kept), "restore-draft"],
       ["Drop them", () => answer(null), "drop-draft"],
@@ -67,8 +71,8 @@ export function openQuestions(labeler) {
   function refused() {
     if (!saver.isGone) return labeler.hint(saver.message);
     const { has_next: hasNext, has_previous: hasPrevious } = labeler.data;
-    const next = ["Next photo", () => labeler.navigate("next"), "leave-next"];
-    const previous = ["Previous photo", () => labeler.navigate("previous"), "leave-previous"];
+    const next = ["Next photo", () => labeler.leaving.navigate("next"), "leave-next"];
+    const previous = ["Previous photo", () => labeler.leaving.navigate("previous"), "leave-previous"];
     const ways = [...(hasNext ? [next] : []), ...(hasPrevious ? [previous] : [])];
     controls.ask(`${saver.message} What you draw on it cannot be saved.`, ways, REFUSED);
   }
@@ -79,7 +83,7 @@ export function openQuestions(labeler) {
     const goOn = () => {
       saver.giveUp();
       controls.withdraw(REFUSED);
-      labeler.navigate(to === "done_next" ? "next" : to);
+      labeler.leaving.navigate(to === "done_next" ? "next" : to);
     };
     const stay = () => {
       controls.withdraw(REFUSED);

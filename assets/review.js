@@ -150,9 +150,9 @@ export class Review {
     const choice = choicesFor(labeler.imageState, labeler.annotations).find((each) => each.id === id);
     if (!choice.isAllowed) return labeler.hint(refusal(id));
     if (id === "reject") return this.#ask();
-    if (id === "no_damage") return labeler.navigate("done_next");
-    if (id === "approve") return labeler.finish("approved");
-    labeler.setImageState(id === "reopen" ? "in_progress" : "done");
+    if (id === "no_damage") return labeler.leaving.navigate("done_next");
+    if (id === "approve") return labeler.leaving.finish("approved");
+    labeler.leaving.setImageState(id === "reopen" ? "in_progress" : "done");
   }
 
   #ask() {
@@ -169,7 +169,7 @@ export class Review {
     if (!this.form.reportValidity()) return;
     this.#closeForm();
     this.#labeler.note = reason;
-    this.#labeler.finish("rejected");
+    this.#labeler.leaving.finish("rejected");
   }
 
   #reasonKey(event) {

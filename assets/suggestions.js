@@ -14,7 +14,7 @@ const ASK_AGAIN_MS = 1500;
 const GIVE_UP_MS = 180_000;
 const TOPIC = "suggestions";
 /** What the model wrote beside its suggestion (core/inference/suggest.py); no note of a person. */
-const SURE_NOTE = /^\d+ % sure(; \d+ % sure)*$/;
+export const SURE_NOTE = /^\d+ % sure(; \d+ % sure)*$/;
 const ICON =
   '<svg viewBox="0 0 20 20" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="1.6" ' +
   'stroke-linecap="round" stroke-linejoin="round"><path d="M8.4 3.6l1.5 4.1 4.1 1.5-4.1 1.5-1.5 4.1-1.5-4.1' +
@@ -148,10 +148,11 @@ export class Suggestions {
   #show({ annotations, said }) {
     const app = this.#app;
     if (annotations.length > 0 || this.waiting.length > 0) {
-      app.commit(withSuggestions(app.annotations, annotations), { isSuggested: true, select: null });
+      app.commit(withSuggestions(app.annotations, annotations), { isSuggested: true });
     }
-    if (annotations.length > 0) this.#goTo(annotations[0]);
-    else if (app.annotations.length === 0) return this.#offerNoDamage(said);
+    const isBusy = app.activeTool.isDrawing || app.stage.gestures.isDrawing; // nobody is pulled out of a drawing
+    if (annotations.length > 0 && !isBusy) this.#goTo(annotations[0]);
+    else if (annotations.length === 0 && app.annotations.length === 0) return this.#offerNoDamage(said);
     app.hint(said.join(" "));
   }
 
@@ -170,7 +171,7 @@ export class Suggestions {
     };
     const agree = () => {
       close();
-      this.#app.noDamage();
+      this.#app.leaving.noDamage();
     };
     const choices = [["No damage", agree, "agree-no-damage"], ["I look myself", close, "look-myself"]];
     controls.ask(`${said.join(" ")} Do you agree?`, choices, TOPIC);

@@ -21,6 +21,7 @@ export function summaryOf(labeler) {
     hasNext: data.has_next,
     tool: labeler.tool,
     isDrawing,
+    underWay: labeler.activeTool.underWay ?? "",
     canUndo: canUndo(labeler.history) || isDrawing,
     canRedo: canRedo(labeler.history),
     size: Math.round(labeler.brushRadius * 2),

@@ -20,6 +20,7 @@ const OUTSIDE = "#ff8f70";
  */
 export class AssistTool {
   cursor = "crosshair";
+  takesRight = true; // the right button marks what is outside, as Alt does
   #points = [];
   #strokes = [];
   #press = null;
@@ -27,6 +28,10 @@ export class AssistTool {
 
   constructor(app, assist, kind) {
     [this.app, this.assist, this.kind] = [app, assist, kind];
+  }
+
+  get underWay() {
+    return this.kind === "box" ? "outline" : "found object";
   }
 
   get isDrawing() {

@@ -58,7 +58,7 @@ export class BrushTool {
     const op = this.#op();
     const { target } = this.#stroke;
     this.cancelStroke();
-    if (this.isEraser) return target ? this.app.erase(target, op) : undefined;
+    if (this.isEraser) return target && this.app.objects.takeFrom(target, op, "The whole object was erased.");
     if (!this.#touchesImage(op)) return this.app.hint("That lies outside the photo: nothing was kept.");
     if (target) return this.app.objects.extend(target, op);
     this.app.objects.add(op, { select: true });

@@ -22,6 +22,10 @@ export class PolygonTool {
     this.isSubtract = isSubtract;
   }
 
+  get underWay() {
+    return this.isSubtract ? "hole" : "polygon";
+  }
+
   get isDrawing() {
     return this.#points.length > 0;
   }
@@ -83,8 +87,14 @@ export class PolygonTool {
     if (isTooSmall(op, this.app.image)) {
       return this.app.hint("Too small: that looked like an accident and was not kept.");
     }
-    if (this.isSubtract) return this.app.subtract(op, inside);
+    if (this.isSubtract) return this.#cutHole(op, inside);
     this.app.objects.add(op);
+  }
+
+  #cutHole(op, points) {
+    const target = targetOfHole(this.app.selected, this.app.objects.editable, points);
+    if (!target) return this.app.hint("Draw the hole over an object.");
+    this.app.objects.takeFrom(target, op, "The hole took the whole object away.");
   }
 
   /** Take back the last click or trace; false when there is none. */

@@ -8,6 +8,7 @@ import { toScreen } from "./view.js";
 /** Drag from corner to corner, or click both; with Shift a square. */
 export class RectangleTool {
   cursor = "crosshair";
+  underWay = "rectangle";
   #first = null;
   #isPressed = false;
   #pointer = null;

@@ -3,7 +3,9 @@
  *
  * A tool gets points `{screen, image, type, alt, shift, reach, time}` through `down`, `move`, `up` and
  * `hover`; `cancelStroke` drops what the pointer under way began; `key` says whether it took a key. It
- * changes labels only through the labeler, and shows what is not committed in `live` and `draw`.
+ * changes labels only through the labeler, and shows what is not committed in `live` and `draw`. One that
+ * can be half done says so by `isDrawing` and names what by `underWay`; the right button presses, as Alt
+ * does, where it `takesRight`.
  */
 
 import { edgeAt, replaced, topmostAt, vertexAt, withPoints } from "./annotations.js";
@@ -140,7 +142,7 @@ export class SelectTool {
     const selected = this.app.selected;
     const changed = withPoints(selected, opIndex, withoutPoint(selected.ops[opIndex].points, index));
     this.#vertex = null;
-    if (!changed.ops.some((op) => !op.subtract)) return this.app.remove(selected.id);
+    if (!changed.ops.some((op) => !op.subtract)) return this.app.objects.removeOne(selected.id);
     this.app.commit(replaced(this.app.annotations, changed));
   }
 

@@ -9,6 +9,7 @@ const DOUBLE_CLICK_MS = 350;
 /** Drag a line across an object, or click its corners and press Enter. */
 export class SplitTool {
   cursor = "crosshair";
+  underWay = "line";
   #points = [];
   #trace = null;
   #pointer = null;

@@ -12,21 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.domain.labels import Category
-from core.formats.export import WRITTEN_BY, Keep, by_folder, file_names, labelled_dataset, replaced_export
+from core.formats.export import WRITTEN_BY, Keep, by_folder, file_names, replaced_export
 from core.formats.segmentation import EXTENSION, encode_annotation
 from core.formats.source import SourceCategory, SourceDataset, SourceImage
 from core.imaging.masks import encode_rle_box
-from core.storage.store import Store
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from core.domain.errors import FormatError
 from core.domain.labels import Op
-from core.formats.export import labelled_dataset
 from core.formats.gathering import Reading, mentions, number, parse_xml, read_text_file, stated_size
 from core.formats.regions import (
     NO_DAMAGE,
@@ -33,7 +32,6 @@ from core.formats.regions import (
 from core.formats.source import SourceAnnotation, SourceDataset, SourceImage, shown
 from core.imaging.limits import MAX_PIXELS
 from core.imaging.masks import measure, rasterise_box
-from core.storage.store import Store
 
 SHAPES = ("box", "polygon", "mask", "ellipse", "polyline", "points", "cuboid", "skeleton")
 NO_AREA = ("polyline", "points", "cuboid", "skeleton")
@@ -72,16 +70,6 @@ def read(folder: Path) -> SourceDataset:
     if not reading.images:
         raise FormatError(_fault(reading, faults))
     return reading.dataset()
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

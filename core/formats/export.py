@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from core.domain.errors import AppError, NotEnoughLabels, StorageError
 from core.domain.images import Image, ImageFilter
@@ -31,6 +32,30 @@ SUFFIXES = {"image/jpeg": (".jpg", ".jpeg"), "image/png": (".png",)}
 Keep = Callable[[PurePosixPath, bytes], None]
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+
+
+class Write(Protocol):
+    """Write a project's labels into a folder, with the photos beside them if wanted."""
+
+    def __call__(self, store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None: ...
+
+
+class WriteDataset(Protocol):
+    """Write a dataset's labels into a folder, with the photos beside them if wanted."""
+
+    def __call__(self, dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None: ...
+
+
+def writes(write_dataset: WriteDataset) -> Write:
+    """Give what writes a project's finished labels as ``write_dataset`` does.
+
+    It raises AppError where nothing is labelled, else what ``write_dataset`` raises.
+    """
+
+    def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
+        write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
+
+    return write
 
 
 def labelled_dataset(store: Store, project_id: str) -> SourceDataset:

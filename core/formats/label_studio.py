@@ -18,7 +18,6 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from core.domain.errors import FormatError
 from core.domain.labels import Op
 from core.formats.brush_rle import decode_brush, encode_brush
-from core.formats.export import labelled_dataset
 from core.formats.gathering import (
     Reading,
     load_json,
@@ -52,7 +51,6 @@ from core.formats.source import (
     shown,
 )
 from core.imaging.masks import rasterise
-from core.storage.store import Store
 
 FARTHEST_PERCENT = (-100.0, 200.0)
 LOCAL_FILES = "/data/local-files/?d="
@@ -108,16 +106,6 @@ def read(folder: Path) -> SourceDataset:
     if not reading.images and not reading.refused:
         raise FormatError(faults[0] if faults else "There is no json file of Label Studio's here.")
     return reading.dataset()
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 
 from core.domain.errors import FormatError, ImageError
 from core.domain.labels import Op
-from core.formats.export import labelled_dataset
 from core.formats.gathering import (
     Reading,
     load_json,
@@ -50,7 +49,6 @@ from core.imaging.limits import MAX_FILE_BYTES
 from core.imaging.masks import rasterise_box
 from core.imaging.overlay import encode_grey_png
 from core.imaging.reading import decode_grey
-from core.storage.store import Store
 
 VERSION = "5.5.0"
 NO_AREA = ("point", "points", "line", "linestrip")
@@ -95,16 +93,6 @@ def read(folder: Path) -> SourceDataset:
     if flagged:
         reading.notes.append(f"{flagged} files set flags, which were not taken.")
     return reading.dataset()
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from core.domain.errors import FormatError, ImageError
 from core.domain.labels import Op, RleOp
-from core.formats.export import Keep, by_folder, file_names, labelled_dataset, replaced_export
+from core.formats.export import Keep, by_folder, file_names, replaced_export
 from core.formats.index_masks import holds_classes
 from core.formats.seeing import counted
 from core.formats.source import (
@@ -43,7 +43,6 @@ from core.formats.source import (
 from core.imaging.masks import encode_rle, rasterise
 from core.imaging.overlay import encode_grey_png
 from core.imaging.reading import decode_grey
-from core.storage.store import Store
 
 MASK_FOLDERS = ("masks", "mask")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
@@ -113,16 +112,6 @@ def read(folder: Path) -> SourceDataset:
     empty = [shown(photo) for photo in photos if any(file.means_nothing for file in matched[photo])]
     notes = (f"Labelled as without damage, as their masks' class says: {', '.join(empty)}.",) if empty else ()
     return SourceDataset(tuple(SourceCategory(n) for n in names), tuple(images), tuple(refused), notes)
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

@@ -26,7 +26,7 @@ from core.domain.errors import FormatError
 from core.domain.labels import Split
 from core.domain.mask_classes import FoundValue, Meaning, Meanings, role_of
 from core.formats import value_names
-from core.formats.export import by_folder, file_names, labelled_dataset, replaced_export
+from core.formats.export import by_folder, file_names, replaced_export
 from core.formats.index_masks import class_numbers, painted
 from core.formats.mask_values import Labelled, found_values, read_labelled, survey
 from core.formats.seeing import counted
@@ -37,7 +37,6 @@ from core.imaging.limits import MAX_PIXELS
 from core.imaging.overlay import encode_grey_png
 from core.imaging.reading import decode_rgb
 from core.storage.blobs import free_bytes
-from core.storage.store import Store
 
 MAX_UNPACKED_BYTES = 20 * 1024**3
 MAX_ARRAYS = 100
@@ -115,17 +114,6 @@ def read_named(folder: Path, meanings: Meanings) -> SourceDataset:
     return SourceDataset(dataset.categories, dataset.images, refused + dataset.refused, dataset.notes)
 
 
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, more than 254 classes, the folder is a file or holds annotations
-            from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
-
-
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:
     """Write ``[<split>_]<width>x<height>_<n>.npz``: up to 64 images of one size and split each.
 
@@ -133,7 +121,8 @@ def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = T
     ``class_names`` and ``class_values``. Where annotations overlap, the later one is seen.
 
     Raises:
-        AppError, StorageError: as ``write``.
+        AppError: more than 254 classes, the folder is a file or holds annotations from elsewhere.
+        StorageError: the disk is full; what was written before is complete.
     """
     numbers = class_numbers(dataset)
     with replaced_export(folder) as keep:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from core.domain.errors import FormatError, listed, pick
 from core.domain.mask_classes import FoundValue, Meanings
@@ -23,14 +22,8 @@ from core.formats import (
     voc,
     yolo,
 )
+from core.formats.export import Write, writes
 from core.formats.source import SourceDataset, is_photo, list_files
-from core.storage.store import Store
-
-
-class Write(Protocol):
-    """Write a project's labels into a folder, with the photos beside them if wanted."""
-
-    def __call__(self, store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,7 @@ FORMATS: dict[str, FormatSpec] = {
         "COCO json (Roboflow and others)",
         coco_read.detect,
         coco_read.read,
-        coco.write,
+        writes(coco.write_dataset),
         see=seeing.see_coco,
         keeps="Objects with holes, parts and strokes exactly as drawn, order and splits.",
         is_exact=True,
@@ -84,7 +77,7 @@ FORMATS: dict[str, FormatSpec] = {
         "YOLO segmentation (data.yaml, one text file for each photo)",
         yolo.detect,
         yolo.read,
-        yolo.write,
+        writes(yolo.write_dataset),
         keeps="Objects, order and splits; holes and parts are joined into one polygon by thin bridges.",
         is_exact=True,
     ),
@@ -92,7 +85,7 @@ FORMATS: dict[str, FormatSpec] = {
         "labelme (one json for each photo)",
         labelme.detect,
         labelme.read,
-        labelme.write,
+        writes(labelme.write_dataset),
         keeps="Objects with holes, parts, order and splits; what was painted becomes a mask shape.",
         is_exact=True,
     ),
@@ -100,7 +93,7 @@ FORMATS: dict[str, FormatSpec] = {
         "VGG Image Annotator (VIA 1 and 2)",
         via.detect,
         via.read,
-        via.write,
+        writes(via.write_dataset),
         keeps="Objects, order and splits; holes and parts are joined into one polygon by thin bridges.",
         is_exact=True,
     ),
@@ -108,7 +101,7 @@ FORMATS: dict[str, FormatSpec] = {
         "CVAT for images (XML 1.1)",
         cvat.detect,
         cvat.read,
-        cvat.write,
+        writes(cvat.write_dataset),
         keeps="Objects with holes, parts, order and splits; what is no single polygon becomes a mask.",
         is_exact=True,
     ),
@@ -116,7 +109,7 @@ FORMATS: dict[str, FormatSpec] = {
         "Label Studio (JSON and JSON-MIN)",
         label_studio.detect,
         label_studio.read,
-        label_studio.write,
+        writes(label_studio.write_dataset),
         keeps="Objects with holes, parts, order and splits; what is no single polygon becomes a brush mask.",
         is_exact=True,
     ),
@@ -124,7 +117,7 @@ FORMATS: dict[str, FormatSpec] = {
         "Mask pictures beside photos (Label Studio and others)",
         masks.detect,
         masks.read,
-        masks.write,
+        writes(masks.write_dataset),
         see=masks.see,
         keeps="Objects with holes, overlaps and order, as one PNG for each; no strokes.",
         is_exact=True,
@@ -133,7 +126,7 @@ FORMATS: dict[str, FormatSpec] = {
         "Pascal VOC (JPEGImages and SegmentationClass)",
         voc.detect,
         voc.read,
-        voc.write,
+        writes(voc.write_dataset),
         see=voc.see,
         keeps="Visible objects with holes and splits; where two overlap, the upper one alone.",
         numbered=Numbered(voc.find, voc.read_named),
@@ -151,7 +144,7 @@ FORMATS: dict[str, FormatSpec] = {
         "NumPy arrays of images and masks (.npz)",
         npz.detect,
         npz.read,
-        npz.write,
+        writes(npz.write_dataset),
         see=npz.see,
         keeps="Classes and splits as arrays, for notebooks; photos without their files' quality and data.",
         numbered=Numbered(npz.find, npz.read_named),

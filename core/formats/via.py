@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from core.domain.errors import FormatError, listed
 from core.domain.labels import Op
-from core.formats.export import labelled_dataset
 from core.formats.gathering import (
     Reading,
     load_json,
@@ -36,7 +35,6 @@ from core.formats.regions import (
     size_hw_of,
 )
 from core.formats.source import SourceAnnotation, SourceDataset, SourceImage, shown
-from core.storage.store import Store
 
 METADATA = "_via_img_metadata"
 ATTRIBUTES = "_via_attributes"
@@ -77,16 +75,6 @@ def read(folder: Path) -> SourceDataset:
     if not reading.images and not reading.refused:
         raise FormatError(faults[0] if faults else "There is no json file of VIA's here.")
     return reading.dataset()
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

@@ -20,7 +20,7 @@ from core.domain.errors import FormatError
 from core.domain.labels import Split
 from core.domain.mask_classes import FoundValue, Meanings
 from core.formats import value_names
-from core.formats.export import file_names, labelled_dataset, replaced_export
+from core.formats.export import file_names, replaced_export
 from core.formats.index_masks import class_numbers, painted
 from core.formats.mask_values import Labelled, found_values, read_labelled, survey
 from core.formats.seeing import counted
@@ -39,7 +39,6 @@ from core.formats.value_examples import with_examples
 from core.formats.value_names import ValueNames
 from core.imaging.masks import rasterise_box
 from core.imaging.overlay import encode_index_png
-from core.storage.store import Store
 
 PHOTOS, CLASSES, OBJECTS = "JPEGImages", "SegmentationClass", "SegmentationObject"
 LISTS = PurePosixPath("ImageSets", "Segmentation")
@@ -113,17 +112,6 @@ def read_named(folder: Path, meanings: Meanings) -> SourceDataset:
     if source.left_out:
         notes += (f"{source.left_out:,} photos have no mask and are in no list; they were left out.",)
     return SourceDataset(dataset.categories, dataset.images, source.refused + dataset.refused, notes)
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, more than 254 classes, the folder is a file or holds annotations
-            from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

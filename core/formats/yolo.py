@@ -13,7 +13,6 @@ import yaml
 
 from core.domain.errors import FormatError
 from core.domain.labels import Split
-from core.formats.export import labelled_dataset
 from core.formats.gathering import (
     Reading,
     number,
@@ -30,7 +29,6 @@ from core.formats.regions import (
     size_hw_of,
 )
 from core.formats.source import SourceAnnotation, SourceDataset, SourceImage, shown
-from core.storage.store import Store
 
 CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 MAX_YAML_BYTES = 1024**2
@@ -84,16 +82,6 @@ def read(folder: Path) -> SourceDataset:
         if "labels" in path.parts[:-1] and path.name not in CLASS_FILES:
             reading.refuse(path, "There is no photo of this name.")
     return reading.dataset()
-
-
-def write(store: Store, project_id: str, folder: Path, *, with_photos: bool = True) -> None:
-    """Write a project's labelled images into a folder, as ``write_dataset`` does.
-
-    Raises:
-        AppError: nothing is labelled, the folder is a file or holds annotations from elsewhere.
-        StorageError: the disk is full; what was written before is complete.
-    """
-    write_dataset(labelled_dataset(store, project_id), folder, with_photos=with_photos)
 
 
 def write_dataset(dataset: SourceDataset, folder: Path, *, with_photos: bool = True) -> None:

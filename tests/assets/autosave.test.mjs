@@ -324,3 +324,27 @@ test("a foreign entry in the device's storage is no draft", () => {
 
   assert.equal(saver.draft(), null);
 });
+
+test("what an earlier visit left stays in the browser until the user has decided about it", async () => {
+  const { saver, requests, kept } = world();
+  saver.change(content("old"));
+  const [[name, left]] = kept;
+  requests[0].fail();
+  await settle();
+  const visit = world();
+  visit.kept.set(name, left);
+
+  visit.saver.holdDraft();
+  visit.saver.change(content("new"));
+  assert.equal(visit.saver.draft().annotations[0].id, "old");
+  visit.requests[0].answer(200, { rev: 4 });
+  await settle();
+  assert.equal(visit.saver.draft().annotations[0].id, "old");
+
+  visit.saver.releaseDraft();
+  visit.saver.change(content("old", "new"));
+  assert.equal(visit.saver.draft().annotations.length, 2);
+  visit.requests[1].answer(200, { rev: 5 });
+  await settle();
+  assert.equal(visit.kept.size, 0);
+});

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import * as accesses from "../../assets/access.js";
 import { clipPolygon, isBoxInside, polygonArea } from "../../assets/geometry.js";
 import { shortcutOf } from "../../assets/keys.js";
+import { noteOf } from "../../assets/notes.js";
 import { rowsOf, shareText } from "../../assets/object_list.js";
 
 const dent = { id: "a", category_id: 1 };
@@ -63,4 +64,12 @@ test("arrows are named with Shift and Alt, other keys are not", () => {
   assert.equal(shortcutOf({ key: "ArrowUp", ctrlKey: true }), "ctrl+ArrowUp");
   assert.equal(shortcutOf({ key: "ArrowLeft" }), "ArrowLeft");
   assert.equal(shortcutOf({ key: "?", shiftKey: true }), "?");
+  assert.equal(shortcutOf({ key: "d", altKey: true }), "alt+d"); // the browser's: no photo is finished by it
+});
+
+test("a person's note marks an object, what the model wrote beside its suggestion does not", () => {
+  assert.equal(noteOf({ source: "drawn", note: "deep " }), "deep ");
+  assert.equal(noteOf({ source: "drawn" }), "");
+  assert.equal(noteOf({ source: "suggested", note: "87 % sure" }), "");
+  assert.equal(noteOf({ source: "suggested", note: "look again" }), "look again");
 });

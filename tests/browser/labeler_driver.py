@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -147,13 +147,18 @@ class Canvas:
             session.send("Input.dispatchMouseEvent", {**event, "timestamp": moment})
         session.detach()
 
-    def drag(self, *points: tuple[float, float], steps: int = 6) -> None:
+    def drag(
+        self,
+        *points: tuple[float, float],
+        steps: int = 6,
+        button: Literal["left", "middle", "right"] = "left",
+    ) -> None:
         start, *others = self.places(*points)
         self.page.mouse.move(*start)
-        self.page.mouse.down()
+        self.page.mouse.down(button=button)
         for place in others:
             self.page.mouse.move(*place, steps=steps)
-        self.page.mouse.up()
+        self.page.mouse.up(button=button)
 
     def press(self, *keys: str) -> None:
         for key in keys:

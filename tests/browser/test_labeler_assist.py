@@ -1,5 +1,6 @@
 """The assistance on the label canvas, in a real browser, answered by the real app."""
 
+import json
 from collections.abc import Iterator
 
 import cv2
@@ -140,6 +141,27 @@ def test_scribbles_inside_and_with_alt_outside(canvas: Canvas, app: App) -> None
     canvas.press("Enter")
 
     assert saved_iou(app) > 0.8
+
+
+def test_the_right_button_marks_what_is_outside_and_opens_no_menu(canvas: Canvas) -> None:
+    page = canvas.page
+    page.evaluate("addEventListener('contextmenu', event => (window.menuOpens = !event.defaultPrevented))")
+    canvas.press("q")
+    canvas.drag((340, 300), (460, 300))
+    expect_found(canvas)
+
+    with page.expect_request("**/assist/**") as asked:
+        canvas.drag((240, 140), (560, 140), button="right")
+    prompt = json.loads(asked.value.post_data or "{}")
+    assert [stroke["inside"] for stroke in prompt["strokes"]] == [True, False]
+    assert page.evaluate("window.menuOpens") is False
+    expect_found(canvas)
+
+    page.get_by_test_id("draft-back").click()
+    expect(page.get_by_role("toolbar", name="Found object under way")).to_be_visible()
+    canvas.press("d")
+    expect(page.get_by_test_id("hint")).to_contain_text("Finish the found object first")
+    canvas.press("Escape")
 
 
 def test_what_cannot_be_looked_into_is_a_sentence_and_the_click_tool_is_not_shown(canvas: Canvas) -> None:

@@ -312,6 +312,41 @@ def test_the_list_tells_areas_groups_by_class_and_lights_what_is_pointed_at(desk
     patience.eventually(lambda: desk.canvas.evaluate(TOP_ALPHA, [1000, 1000]), lambda alpha: alpha > 100)
 
 
+def test_objects_with_a_note_are_marked_and_writing_on_a_suggestion_accepts_it(desk: Desk) -> None:
+    desk.lay(
+        square("a", 500, 500, 1000, note="deep"),
+        square("b", 2000, 500, 300, source="suggested", note="87 % sure"),
+    )
+    marked = desk.page.get_by_test_id("object-note-mark")
+    expect(marked).to_have_count(1)
+
+    desk.press("v")
+    desk.click((2150, 650))
+    desk.press("k")
+    desk.page.keyboard.type("wet paint")
+    desk.press("Escape")
+
+    after = desk.until(lambda s: objects(s)[1]["source"] == "drawn")
+    assert objects(after)[1]["note"] == "wet paint"
+    expect(marked).to_have_count(2)
+
+
+def test_a_suggestion_is_accepted_by_the_brush_and_by_a_hole(desk: Desk) -> None:
+    suggested = [square(name, x, 500, 600, source="suggested") for name, x in (("a", 500), ("b", 2000))]
+    desk.lay(*suggested)
+    desk.press("v")
+    desk.click((800, 800))
+    desk.press("b")
+    desk.drag((1000, 800), (1300, 800))
+    desk.until(lambda s: [each["source"] for each in objects(s)] == ["drawn", "suggested"])
+    desk.press("Escape", "s")
+    desk.click((2200, 700), (2400, 700), (2300, 900))
+    desk.press("Enter")
+
+    after = desk.until(lambda s: [each["source"] for each in objects(s)] == ["drawn", "drawn"])
+    assert [len(each["ops"]) for each in objects(after)] == [2, 2]
+
+
 def test_five_thousand_objects_are_listed_by_a_few_rows_and_can_be_edited(desk: Desk) -> None:
     many = [square(f"o{i}", 40 + 50 * (i % 78), 40 + 44 * (i // 78), 30, 1 + i % 3) for i in range(5000)]
     desk.lay(*many)

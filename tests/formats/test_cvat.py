@@ -9,6 +9,7 @@ import pytest
 from core.domain.errors import FormatError
 from core.domain.labels import PolygonOp
 from core.formats import cvat
+from core.formats.export import writes
 from core.formats.ingest import import_path, ingest
 from core.formats.source import SourceDataset
 from core.imaging.masks import rasterise
@@ -52,7 +53,7 @@ def test_a_project_written_and_imported_again_has_the_same_masks(
     ingest(store, project_id, damage(with_splits=with_splits))
     copy = projects.create(store, "copy").id
 
-    cvat.write(store, project_id, tmp_path / "out")
+    writes(cvat.write_dataset)(store, project_id, tmp_path / "out")
     report = import_path(store, copy, tmp_path / "out")
 
     assert report.refused == ()

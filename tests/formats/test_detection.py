@@ -9,6 +9,7 @@ from core.domain.errors import FormatError, UnknownChoice
 from core.domain.images import ImageFilter
 from core.domain.mask_classes import parse_meanings
 from core.formats import masks
+from core.formats.export import writes
 from core.formats.ingest import ImportReport, import_path
 from core.formats.looking import Question, Wanted, take
 from core.formats.registry import FORMATS, seen_in
@@ -228,7 +229,7 @@ def test_label_studio_s_masks_survive_a_round_trip(
     import_path(store, project_id, shared_data / "seed_custom")
     other = projects.create(store, "copy").id
 
-    masks.write(store, project_id, tmp_path / "out")
+    writes(masks.write_dataset)(store, project_id, tmp_path / "out")
     report = import_path(store, other, tmp_path / "out")
 
     assert report.refused == ()

@@ -15,6 +15,7 @@ from core.domain.errors import FormatError
 from core.domain.labels import ImageState
 from core.formats import label_studio
 from core.formats.brush_rle import decode_brush, encode_brush
+from core.formats.export import writes
 from core.formats.ingest import import_path, ingest
 from core.storage import projects
 from core.storage.store import Store
@@ -94,7 +95,7 @@ def test_a_project_written_and_imported_again_has_the_same_masks(
     ingest(store, project_id, damage(with_splits=with_splits))
     copy = projects.create(store, "copy").id
 
-    label_studio.write(store, project_id, tmp_path / "out")
+    writes(label_studio.write_dataset)(store, project_id, tmp_path / "out")
     report = import_path(store, copy, tmp_path / "out")
 
     assert report.refused == ()

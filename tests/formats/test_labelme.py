@@ -13,6 +13,7 @@ from PIL import Image
 from core.domain.errors import FormatError, ImageError
 from core.domain.labels import ImageState, PolygonOp
 from core.formats import labelme
+from core.formats.export import writes
 from core.formats.ingest import import_path, ingest
 from core.imaging.masks import decode_rle
 from core.storage import projects
@@ -56,7 +57,7 @@ def test_a_project_written_and_imported_again_has_the_same_masks(
     ingest(store, project_id, damage(with_splits=with_splits))
     copy = projects.create(store, "copy").id
 
-    labelme.write(store, project_id, tmp_path / "out")
+    writes(labelme.write_dataset)(store, project_id, tmp_path / "out")
     report = import_path(store, copy, tmp_path / "out")
 
     assert report.refused == ()

@@ -16,7 +16,7 @@ from core.domain.errors import AppError, NotEnoughLabels, StorageError
 from core.domain.images import ImageFilter
 from core.domain.labels import Annotation, BrushOp, Category, Op, PolygonOp, RleOp
 from core.formats import coco, coco_read, masks
-from core.formats.export import LISTING, file_names
+from core.formats.export import LISTING, file_names, writes
 from core.formats.ingest import import_path, ingest
 from core.formats.registry import FORMATS
 from core.formats.source import SourceAnnotation, SourceCategory, SourceDataset, SourceImage, list_files
@@ -202,7 +202,7 @@ def test_a_rotated_photo_is_written_upright(store: Store, project_id: str, tmp_p
         SourceDataset((SourceCategory("dent"),), (replace(turned, drawn_size_wh=(30, 40)),)),
     )
 
-    coco.write(store, project_id, tmp_path / "out")
+    writes(coco.write_dataset)(store, project_id, tmp_path / "out")
 
     with Image.open(tmp_path / "out/a.jpg") as written:
         assert (written.size, written.getexif().get(0x0112)) == ((30, 40), None)
@@ -272,7 +272,7 @@ def test_an_export_without_photos_never_removes_photos(store: Store, project_id:
     put(tmp_path / "out/a_1.jpg", b"the user's own")
 
     for _ in range(2):
-        coco.write(store, project_id, tmp_path / "out", with_photos=False)
+        writes(coco.write_dataset)(store, project_id, tmp_path / "out", with_photos=False)
 
     assert (tmp_path / "out/a_1.jpg").read_bytes() == b"the user's own"
 
@@ -281,12 +281,12 @@ def test_an_export_whose_list_is_gone_is_replaced_as_well(
     store: Store, project_id: str, tmp_path: Path
 ) -> None:
     ingest(store, project_id, dataset(with_splits=False))
-    coco.write(store, project_id, tmp_path)
+    writes(coco.write_dataset)(store, project_id, tmp_path)
     (tmp_path / LISTING).unlink()
     everything = images.list_page(store, project_id, ImageFilter())
     images.set_split(store, [image.id for image in everything], "train")
 
-    coco.write(store, project_id, tmp_path)
+    writes(coco.write_dataset)(store, project_id, tmp_path)
 
     assert not (tmp_path / "annotations.json").exists()
     assert len(coco_read.read(tmp_path).images) == 4

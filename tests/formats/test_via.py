@@ -10,6 +10,7 @@ import pytest
 
 from core.domain.errors import FormatError
 from core.formats import via
+from core.formats.export import writes
 from core.formats.ingest import import_path, ingest
 from core.storage import projects
 from core.storage.store import Store
@@ -58,7 +59,7 @@ def test_a_project_written_and_imported_again_has_the_same_masks(
     ingest(store, project_id, damage(with_splits=with_splits))
     copy = projects.create(store, "copy").id
 
-    via.write(store, project_id, tmp_path / "out")
+    writes(via.write_dataset)(store, project_id, tmp_path / "out")
     report = import_path(store, copy, tmp_path / "out")
 
     assert report.refused == ()

@@ -14,6 +14,7 @@ from pycocotools import mask as pycoco
 from core.domain.errors import FormatError
 from core.domain.labels import MAX_POINTS, ImageState, Op, PolygonOp, RleOp
 from core.formats import photos, yolo
+from core.formats.export import writes
 from core.formats.ingest import import_path, ingest
 from core.formats.regions import one_outline
 from core.formats.source import SourceDataset
@@ -57,7 +58,7 @@ def test_a_project_written_and_imported_again_has_the_same_masks(
     ingest(store, project_id, damage(with_splits=with_splits))
     copy = projects.create(store, "copy").id
 
-    yolo.write(store, project_id, tmp_path / "out")
+    writes(yolo.write_dataset)(store, project_id, tmp_path / "out")
     report = import_path(store, copy, tmp_path / "out")
 
     assert report.refused == ()
