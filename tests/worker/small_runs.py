@@ -1,5 +1,6 @@
 """Trainings of a second in this process: a small network, and a loss that lets a test act in mid-training."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Generator, Mapping
@@ -179,6 +180,7 @@ def small_disk(folder: Path, size: str) -> Generator[None]:
 def fill(folder: Path, *, leave: int) -> Path:
     """Fill a small disk but for so many bytes; give the file that does."""
     filler = folder / "filler"
-    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    filler.write_bytes(b"\0" * (free - leave))
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:  # the run may fill it first
+        disk = os.statvfs(folder)
+        file.write(b"\0" * (disk.f_bavail * disk.f_frsize - leave))
     return filler

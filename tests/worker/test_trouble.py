@@ -99,7 +99,7 @@ def test_a_disk_that_fills_up_fails_the_run_with_a_sentence_and_with_room_it_goe
     assert re.fullmatch(sentence, failed.error, re.IGNORECASE), failed.error
     check_nothing_is_half_done(store, run, epochs=2)
 
-    (disk / "filler").unlink()
+    (disk / "filler").unlink(missing_ok=True)
     code, done = resume(store, run)
 
     check_succeeded(code, done)
@@ -120,7 +120,7 @@ def test_a_disk_too_full_even_for_the_verdict_leaves_the_run_to_go_on_by_itself(
     moments.before(fill_up, epoch=3)
     claim = claim_of(store, run)
     code = worker.carry_out(store, "run", claim)
-    (disk / "filler").unlink()
+    (disk / "filler").unlink(missing_ok=True)
     check_nothing_is_half_done(store, run, epochs=2)
     (work,) = lifecycle.active(store, RUNS)
     classify_exit(store, RUNS, work, code)
@@ -151,7 +151,7 @@ def test_a_disk_too_full_for_the_prepared_photos_is_a_sentence(
     assert (code, failed.state) == (1, WorkState.FAILED)
     assert failed.error.startswith("The photos could not be prepared for training in ")
     assert "6 images of 64 x 64 pixels need 0.1 MB, and 0.0 MB are free. Make room" in failed.error
-    (disk / "filler").unlink()
+    (disk / "filler").unlink(missing_ok=True)
     check_succeeded(*resume(store, run))
 
 
