@@ -3,22 +3,15 @@
 import { covers, isTooSmall, polygonOp } from "./annotations.js";
 import { clipPolygon, distance, simplify } from "./geometry.js";
 import { drawHandle, drawLine } from "./marks.js";
+import { CornersTool } from "./tool_corners.js";
 import { toScreen } from "./view.js";
 
 const CLOSE_REACH = 11;
-const DOUBLE_CLICK_MS = 350;
 
 /** Click corners or trace freehand; closes into a new object, or takes a hole out of one. */
-export class PolygonTool {
-  cursor = "crosshair";
-  #points = [];
-  #steps = [];
-  #pointer = null;
-  #trace = null;
-  #lastClick = null;
-
+export class PolygonTool extends CornersTool {
   constructor(app, isSubtract = false) {
-    this.app = app;
+    super(app);
     this.isSubtract = isSubtract;
   }
 
@@ -26,59 +19,25 @@ export class PolygonTool {
     return this.isSubtract ? "hole" : "polygon";
   }
 
-  get isDrawing() {
-    return this.#points.length > 0;
-  }
-
   down(point) {
-    if (!this.isSubtract && !this.app.canAdd()) return;
-    this.#trace = { from: point, points: [point.image], isTracing: false };
+    if (this.isSubtract || this.app.canAdd()) super.down(point);
   }
 
-  move(point) {
-    this.#pointer = point;
-    if (!this.#trace) return;
-    this.#trace.isTracing ||= distance(this.#trace.from.screen, point.screen) > point.reach + 2;
-    this.#trace.points.push(point.image);
-    this.app.redraw();
+  addTrace(points, end) {
+    this.add(simplify(points, 1 / this.app.view.scale));
+    if (this.closesAt(end)) this.finish();
   }
 
-  up(point) {
-    const trace = this.#trace;
-    this.#trace = null;
-    if (!trace) return;
-    if (trace.isTracing) this.#addTrace(trace.points, point);
-    else this.#addClick(trace.from);
-  }
-
-  #addTrace(points, end) {
-    this.#add(simplify(points, 1 / this.app.view.scale));
-    if (this.#points.length > 2 && this.#isAtFirst(end)) this.finish();
-  }
-
-  #addClick(point) {
-    const last = this.#lastClick;
-    const isNear = last && distance(last.screen, point.screen) <= point.reach + 2;
-    if (isNear && point.time - last.time < DOUBLE_CLICK_MS) return this.finish();
-    if (this.#points.length > 2 && this.#isAtFirst(point)) return this.finish();
-    this.#lastClick = point;
-    this.#add([point.image]);
-  }
-
-  #isAtFirst(point) {
-    const first = toScreen(this.app.view, this.#points[0]);
+  /** Whether a point lies at the first of three corners or more. */
+  closesAt(point) {
+    if (this.points.length <= 2) return false;
+    const first = toScreen(this.app.view, this.points[0]);
     return distance(first, point.screen) <= CLOSE_REACH + point.reach - 4;
-  }
-
-  #add(points) {
-    this.#points.push(...points);
-    this.#steps.push(points.length);
-    this.app.draftChanged();
   }
 
   finish() {
     if (!this.isDrawing) return;
-    const points = this.#points;
+    const points = this.points;
     if (points.length < 3) return this.app.hint("A polygon needs at least three corners.");
     this.discard();
     const inside = clipPolygon(points, this.app.image);
@@ -97,51 +56,15 @@ export class PolygonTool {
     this.app.objects.takeFrom(target, op, "The hole took the whole object away.");
   }
 
-  /** Take back the last click or trace; false when there is none. */
-  stepBack() {
-    if (!this.isDrawing) return false;
-    this.#points.length -= this.#steps.pop();
-    this.#lastClick = null;
-    this.app.draftChanged();
-    return true;
-  }
-
-  discard() {
-    [this.#points, this.#steps, this.#trace, this.#lastClick] = [[], [], null, null];
-    this.app.draftChanged();
-  }
-
-  cancelStroke() {
-    this.#trace = null;
-    this.app.redraw();
-  }
-
-  leave() {
-    this.discard();
-    this.#pointer = null;
-  }
-
-  hover(point) {
-    this.#pointer = point;
-  }
-
-  key(name) {
-    if (name === "Backspace" || name === "Delete") return this.stepBack();
-    if (name === "Enter" && this.isDrawing) this.finish();
-    else if (name === "Escape" && this.isDrawing) this.discard();
-    else return false;
-    return true;
-  }
-
   draw(context) {
-    const points = [...this.#points, ...(this.#trace?.isTracing ? this.#trace.points : [])];
+    const points = [...this.points, ...(this.trace?.isTracing ? this.trace.points : [])];
     if (points.length === 0) return;
     const line = points.map((point) => toScreen(this.app.view, point));
-    const end = this.#pointer && !this.#trace?.isTracing ? this.#pointer.screen : null;
+    const end = this.pointer && !this.trace?.isTracing ? this.pointer.screen : null;
     const color = this.isSubtract ? "#ffffff" : this.app.category.color;
     drawLine(context, end ? [...line, end] : line, color, this.isSubtract);
-    const closes = end && this.#points.length > 2 && this.#isAtFirst(this.#pointer);
-    const corners = this.#points.length > 60 ? [line[0]] : line.slice(0, this.#points.length);
+    const closes = end && this.closesAt(this.pointer);
+    const corners = this.points.length > 60 ? [line[0]] : line.slice(0, this.points.length);
     for (const [index, corner] of corners.entries()) {
       const isFirst = index === 0;
       drawHandle(context, corner, isFirst ? (closes ? 7 : 5) : 3, isFirst && closes ? color : "#ffffff");

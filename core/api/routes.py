@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 from starlette.requests import Request
@@ -66,15 +67,7 @@ async def save_annotations(request: Request) -> Response:
     """Save what the canvas sends; a conflict answers with what the others saved."""
     image_id = request.path_params["image_id"]
     _check(request, f"annotations/{image_id}")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_SAVE_BYTES:
-            return JSONResponse({"message": "These labels are too large to save."}, 413)
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        raise FormatError("The labels sent are not JSON.") from None
+    message = await _sent(request, MAX_SAVE_BYTES, _LABELS)
     author = request.query_params.get("author", "")
     try:
         saved = await to_thread.run_sync(
@@ -110,16 +103,34 @@ async def assist_drawing(request: Request) -> Response:
     """Turn a prompt on a photo (a box, scribbles, a click) into polygons."""
     image_id = request.path_params["image_id"]
     _check(request, f"assist/{image_id}")
+    message = await _sent(request, MAX_PROMPT_BYTES, _PROMPT)
+    return JSONResponse(await to_thread.run_sync(assist.answer, open_home(), image_id, message))
+
+
+_LABELS = "These labels are too large to save.", "The labels sent are not JSON."
+_PROMPT = "That is more than one prompt may hold.", "The prompt sent is not JSON."
+
+
+class _TooLarge(AppError):
+    """More was sent than is read."""
+
+
+async def _sent(request: Request, at_most: int, sentences: tuple[str, str]) -> Any:
+    """Read the JSON that was sent, of ``at_most`` bytes; ``sentences`` say what else is wrong with it.
+
+    Raises:
+        _TooLarge: it is more; the rest is not read.
+        FormatError: it is no JSON.
+    """
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_PROMPT_BYTES:
-            return JSONResponse({"message": "That is more than one prompt may hold."}, 413)
+        if len(body) > at_most:
+            raise _TooLarge(sentences[0])
     try:
-        message = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
-        raise FormatError("The prompt sent is not JSON.") from None
-    return JSONResponse(await to_thread.run_sync(assist.answer, open_home(), image_id, message))
+        raise FormatError(sentences[1]) from None
 
 
 def _check(request: Request, path: str) -> None:
@@ -132,6 +143,7 @@ def _spoken(handler: Handler) -> Handler:
     statuses = {
         links.LinkRefused: 403,
         NotFound: 404,
+        _TooLarge: 413,
         FormatError: 422,
         OutOfReach: 503,
         StorageError: 507,

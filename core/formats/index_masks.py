@@ -25,7 +25,7 @@ from core.formats.source import SourceDataset, SourceImage, list_files, read_pho
 from core.formats.value_examples import with_examples
 from core.formats.value_names import ValueNames
 from core.imaging.mask_values import MaskValues, decode_mask_values
-from core.imaging.masks import rasterise_box
+from core.imaging.masks import paint
 from core.imaging.overlay import encode_index_png
 from core.storage import projects
 from core.storage.store import Store
@@ -168,9 +168,7 @@ def painted(image: SourceImage, numbers: Mapping[str, int]) -> NDArray[np.uint8]
     assert image.drawn_size_wh is not None, "a mask needs its image's size"
     label_map = np.zeros((image.drawn_size_wh[1], image.drawn_size_wh[0]), np.uint8)
     for annotation in image.annotations:
-        box, (x, y) = rasterise_box(annotation.ops, (label_map.shape[0], label_map.shape[1]))
-        part = label_map[y : y + box.shape[0], x : x + box.shape[1]]
-        np.copyto(part, np.uint8(numbers[annotation.category]), where=box)
+        paint(label_map, annotation.ops, numbers[annotation.category])
     return label_map
 
 

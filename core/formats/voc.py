@@ -37,7 +37,7 @@ from core.formats.source import (
 )
 from core.formats.value_examples import with_examples
 from core.formats.value_names import ValueNames
-from core.imaging.masks import rasterise_box
+from core.imaging.masks import paint
 from core.imaging.overlay import encode_index_png
 
 PHOTOS, CLASSES, OBJECTS = "JPEGImages", "SegmentationClass", "SegmentationObject"
@@ -237,9 +237,7 @@ def _painted_objects(image: SourceImage) -> NDArray[np.uint8]:
     assert image.drawn_size_wh is not None, "a mask needs its image's size"
     objects = np.zeros((image.drawn_size_wh[1], image.drawn_size_wh[0]), np.uint8)
     for number, annotation in enumerate(image.annotations, start=1):
-        box, (x, y) = rasterise_box(annotation.ops, (objects.shape[0], objects.shape[1]))
-        part = objects[y : y + box.shape[0], x : x + box.shape[1]]
-        np.copyto(part, np.uint8(number if number <= MAX_OBJECTS else 0), where=box)
+        paint(objects, annotation.ops, number if number <= MAX_OBJECTS else 0)
     return objects
 
 

@@ -119,9 +119,18 @@ def label_map(
         if index is None:
             continue
         assert 0 < index < 256, "a label map holds class indices 1..255"
-        box, (x, y) = rasterise_box(annotation.ops, size_hw)
-        np.copyto(painted[y : y + box.shape[0], x : x + box.shape[1]], np.uint8(index), where=box)
+        paint(painted, annotation.ops, index)
     return painted
+
+
+def paint(onto: NDArray[np.integer[Any]], ops: Iterable[Op], value: int) -> None:
+    """Write a value over the pixels of a map (H, W) that an annotation's ops cover.
+
+    Raises:
+        FormatError: as ``rasterise``.
+    """
+    box, (x, y) = rasterise_box(ops, (onto.shape[0], onto.shape[1]))
+    np.copyto(onto[y : y + box.shape[0], x : x + box.shape[1]], onto.dtype.type(value), where=box)
 
 
 def instance_map(
@@ -147,9 +156,7 @@ def instance_map(
     for annotation in drawn:
         is_region = class_index[annotation.category_id] != IGNORED
         number += is_region
-        box, (x, y) = rasterise_box(annotation.ops, size_hw)
-        value = painted.dtype.type(number if is_region else 0)
-        np.copyto(painted[y : y + box.shape[0], x : x + box.shape[1]], value, where=box)
+        paint(painted, annotation.ops, number if is_region else 0)
     return number_instances(painted) if number > MAX_INSTANCES else painted.astype(np.uint8)
 
 
