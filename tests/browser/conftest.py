@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Response, expect, sync_playwright
 
 from tests.browser import patience
-from tests.browser.served import CHROMIUM, CHROMIUM_ARGS, App, running_app
+from tests.browser.labeler_driver import Canvas
+from tests.browser.served import CHROMIUM, CHROMIUM_ARGS, App, running_app, served
 
 expect.set_options(timeout=patience.MILLISECONDS)
 
-OUR_ROUTES = re.compile(r"/(assets|img|file|truth|annotations)/")
+OUR_ROUTES = re.compile(r"/(assets|img|file|truth|annotations|labels|assist|suggest)/")
+LABELER = Path(__file__).with_name("harness_labeler.py")
 FAILED = pytest.StashKey[bool]()
 
 
@@ -48,6 +50,39 @@ def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> It
         page.screenshot(path=tmp_path / "failure.png", full_page=True)
     context.close()
     assert faults == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The label canvas alone, on a page of Streamlit's; its address."""
+    with served(LABELER, tmp_path_factory.mktemp("labeler") / "log.txt") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, server: str) -> Iterator[Canvas]:
+    """The canvas of that page, opened once per file."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(patience.MILLISECONDS)
+    opened = Canvas(context.new_page(), server)
+    opened.open()
+    yield opened
+    context.close()
+
+
+@pytest.fixture
+def canvas(opened: Canvas) -> Iterator[Canvas]:
+    """The same without an object; no script may fail on it."""
+    errors: list[Error] = []
+
+    def note(error: Error) -> None:
+        errors.append(error)
+
+    opened.page.on("pageerror", note)
+    opened.start_afresh()
+    yield opened
+    opened.page.remove_listener("pageerror", note)
+    assert errors == []
 
 
 def _refused(answer: Response) -> list[str]:

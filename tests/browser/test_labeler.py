@@ -1,50 +1,14 @@
 """The label canvas in a real browser: mouse, keyboard, touch, and a server that fails on demand."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Error, Route, expect
+from playwright.sync_api import Browser, Route, expect
 from pycocotools.mask import encode as encode_mask
 
 from tests.browser import patience
 from tests.browser.labeler_driver import SQUARE, Canvas, near, objects
-from tests.browser.served import served
 
 pytestmark = pytest.mark.browser
-
-HARNESS = Path(__file__).with_name("harness_labeler.py")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(HARNESS, tmp_path_factory.mktemp("labeler") / "log.txt") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def opened(browser: Browser, server: str) -> Iterator[Canvas]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(patience.MILLISECONDS)
-    opened = Canvas(context.new_page(), server)
-    opened.open()
-    yield opened
-    context.close()
-
-
-@pytest.fixture
-def canvas(opened: Canvas) -> Iterator[Canvas]:
-    errors: list[Error] = []
-
-    def note(error: Error) -> None:
-        errors.append(error)
-
-    opened.page.on("pageerror", note)
-    opened.start_afresh()
-    yield opened
-    opened.page.remove_listener("pageerror", note)
-    assert errors == []
 
 
 def test_a_polygon_is_on_the_server_as_soon_as_it_is_closed(canvas: Canvas) -> None:

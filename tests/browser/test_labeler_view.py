@@ -1,20 +1,16 @@
 """The label canvas in a real browser: the photo's look, its states and notes, and other people's saves."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import patience
 from tests.browser.labeler_driver import SQUARE, Canvas, objects
 from tests.browser.patience import eventually
-from tests.browser.served import served
 
 pytestmark = pytest.mark.browser
-
-HARNESS = Path(__file__).with_name("harness_labeler.py")
 
 # The middle of what a person sees of the photo, as one grey level: the canvas's pixels, then its filter.
 SEEN = """canvas => {
@@ -27,36 +23,6 @@ SEEN = """canvas => {
   const spread = Math.sqrt(levels.reduce((sum, level) => sum + (level - mean) ** 2, 0) / levels.length);
   return { mean, spread };
 }"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(HARNESS, tmp_path_factory.mktemp("labeler") / "log.txt") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def opened(browser: Browser, server: str) -> Iterator[Canvas]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(patience.MILLISECONDS)
-    opened = Canvas(context.new_page(), server)
-    opened.open()
-    yield opened
-    context.close()
-
-
-@pytest.fixture
-def canvas(opened: Canvas) -> Iterator[Canvas]:
-    errors: list[Error] = []
-
-    def note(error: Error) -> None:
-        errors.append(error)
-
-    opened.page.on("pageerror", note)
-    opened.start_afresh()
-    yield opened
-    opened.page.remove_listener("pageerror", note)
-    assert errors == []
 
 
 def seen(canvas: Canvas) -> dict[str, float]:

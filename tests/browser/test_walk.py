@@ -86,7 +86,9 @@ def train_two_epochs(page: Page) -> None:
     go_to(page, "Train")
     page.locator(".st-key-choose_tiny").get_by_role("button", name="Choose").click()
     expect(page.locator(".st-key-choose_tiny").get_by_role("button", name="Chosen")).to_be_visible()
+    wait_until_idle(page)
     epochs = page.get_by_label("Epochs", exact=True)
+    expect(epochs).to_have_count(1)  # the former preset's field stays until the page has run to its end
     epochs.fill("2")
     epochs.press("Tab")
     expect(page.get_by_text("Photos that show each class.")).to_be_visible()  # the page's first run is over

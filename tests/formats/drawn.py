@@ -79,7 +79,8 @@ def kept(store: Store, project_id: str) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for image in sorted(images.list_page(store, project_id, ImageFilter()), key=lambda i: i.sha256):
         drawn = annotations.current(store, image.id).annotations
-        masks = [(names[a.category_id], encode_rle(rasterise(a.ops, SIZE_HW))) for a in drawn]
+        size_hw = image.size_wh[1], image.size_wh[0]
+        masks = [(names[a.category_id], encode_rle(rasterise(a.ops, size_hw))) for a in drawn]
         rows.append((image.sha256, image.split, image.state, masks))
     return rows
 

@@ -9,14 +9,10 @@ import pytest
 from core.domain.errors import FormatError
 from core.domain.labels import PolygonOp
 from core.formats import cvat
-from core.formats.export import writes
-from core.formats.ingest import import_path, ingest
 from core.formats.source import SourceDataset
 from core.imaging.masks import rasterise
-from core.storage import projects
-from core.storage.store import Store
 from tests.formats.builders import photo, put
-from tests.formats.drawn import SIZE_HW, areas, check_replacing, damage, files_in, kept, labelled, masks_of
+from tests.formats.drawn import SIZE_HW, areas, check_replacing, damage, files_in, labelled, masks_of
 
 POINTS = "5.00,5.00;15.00,5.00;15.00,15.00;5.00,15.00"
 POLYGON = f'<polygon label="dent" source="manual" occluded="0" points="{POINTS}" z_order="0"></polygon>'
@@ -44,21 +40,6 @@ def one_photo(folder: Path, *shapes: str) -> Path:
 def mask_xml(rle: str, left: int, top: int, width: int, height: int, label: str = "dent") -> str:
     place = f'left="{left}" top="{top}" width="{width}" height="{height}"'
     return f'<mask label="{label}" source="semi-auto" occluded="0" rle="{rle}" {place} z_order="0"></mask>'
-
-
-@pytest.mark.parametrize("with_splits", [True, False])
-def test_a_project_written_and_imported_again_has_the_same_masks(
-    store: Store, project_id: str, tmp_path: Path, with_splits: bool
-) -> None:
-    ingest(store, project_id, damage(with_splits=with_splits))
-    copy = projects.create(store, "copy").id
-
-    writes(cvat.write_dataset)(store, project_id, tmp_path / "out")
-    report = import_path(store, copy, tmp_path / "out")
-
-    assert report.refused == ()
-    assert kept(store, copy) == kept(store, project_id)
-    assert report.categories == ("dent", "Kratzer & Riß", "rust")
 
 
 def test_polygons_stay_polygons_and_the_rest_becomes_masks_in_painting_order(tmp_path: Path) -> None:

@@ -15,9 +15,7 @@ from core.domain.errors import FormatError
 from core.domain.labels import ImageState
 from core.formats import label_studio
 from core.formats.brush_rle import decode_brush, encode_brush
-from core.formats.export import writes
-from core.formats.ingest import import_path, ingest
-from core.storage import projects
+from core.formats.ingest import import_path
 from core.storage.store import Store
 from tests.formats.builders import photo, put
 from tests.formats.drawn import areas, check_replacing, damage, files_in, kept, masks_of
@@ -86,20 +84,6 @@ def bits(*parts: tuple[int, int]) -> list[int]:
 
 
 HEAD = ((7, 5), (2, 4), (3, 4), (7, 4), (15, 4))
-
-
-@pytest.mark.parametrize("with_splits", [True, False])
-def test_a_project_written_and_imported_again_has_the_same_masks(
-    store: Store, project_id: str, tmp_path: Path, with_splits: bool
-) -> None:
-    ingest(store, project_id, damage(with_splits=with_splits))
-    copy = projects.create(store, "copy").id
-
-    writes(label_studio.write_dataset)(store, project_id, tmp_path / "out")
-    report = import_path(store, copy, tmp_path / "out")
-
-    assert report.refused == ()
-    assert kept(store, copy) == kept(store, project_id)
 
 
 def test_written_tasks_name_local_files_and_the_interface_names_the_classes(tmp_path: Path) -> None:

@@ -13,10 +13,8 @@ from PIL import Image
 from core.domain.errors import FormatError, ImageError
 from core.domain.labels import ImageState, PolygonOp
 from core.formats import labelme
-from core.formats.export import writes
-from core.formats.ingest import import_path, ingest
+from core.formats.ingest import import_path
 from core.imaging.masks import decode_rle
-from core.storage import projects
 from core.storage.store import Store
 from tests.formats.builders import mask_png, photo, put
 from tests.formats.drawn import FAR, SIZE_HW, SQUARE, areas, check_replacing, damage, files_in, kept, masks_of
@@ -48,20 +46,6 @@ def one_photo(folder: Path, *shapes: Any, **more: Any) -> Path:
     put(folder / "a.jpg", photo())
     put(folder / "a.json", document(*shapes, **more))
     return folder
-
-
-@pytest.mark.parametrize("with_splits", [True, False])
-def test_a_project_written_and_imported_again_has_the_same_masks(
-    store: Store, project_id: str, tmp_path: Path, with_splits: bool
-) -> None:
-    ingest(store, project_id, damage(with_splits=with_splits))
-    copy = projects.create(store, "copy").id
-
-    writes(labelme.write_dataset)(store, project_id, tmp_path / "out")
-    report = import_path(store, copy, tmp_path / "out")
-
-    assert report.refused == ()
-    assert kept(store, copy) == kept(store, project_id)
 
 
 def test_polygons_stay_polygons_parts_share_a_group_and_holes_become_a_mask(tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from core.formats.ingest import import_path, ingest
 from core.formats.registry import FORMATS
 from core.formats.source import SourceAnnotation, SourceCategory, SourceDataset, SourceImage, list_files
 from core.imaging.masks import encode_rle, label_map, rasterise
-from core.storage import annotations, images, projects
+from core.storage import images, projects
 from core.storage.store import Store
 from tests.formats.builders import photo, put
+from tests.formats.drawn import damage, kept
 
 SIZE_WH = (40, 30)
 SQUARE = PolygonOp(((5.25, 5), (15, 5), (15, 15.125), (5, 15)))
@@ -58,19 +59,6 @@ def dataset(*, with_splits: bool) -> SourceDataset:
             labelled("c/1.jpg", 4, (STROKE, replace(STROKE, is_subtract=True, radius=1)), (FAR,)),
         ),
     )
-
-
-def kept(store: Store, project_id: str) -> list[tuple[object, ...]]:
-    """All that matters of a project's labels, images by content."""
-    project = projects.get(store, project_id)
-    rows: list[tuple[object, ...]] = []
-    for image in sorted(images.list_page(store, project_id, ImageFilter()), key=lambda i: i.sha256):
-        drawn = annotations.current(store, image.id).annotations
-        size_hw = image.size_wh[1], image.size_wh[0]
-        names = {c.category_id: c.name for c in project.categories}
-        masks_of = [(names[a.category_id], encode_rle(rasterise(a.ops, size_hw))) for a in drawn]
-        rows.append((image.sha256, image.split, image.state, masks_of))
-    return rows
 
 
 @pytest.mark.parametrize("with_splits", [True, False])
@@ -410,3 +398,23 @@ def test_predictions_become_one_annotation_for_each_class_and_region(tmp_path: P
     ids = {"dent": 1, "scratch": 2}
     again = [Annotation("x", ids[a.category], a.ops) for a in read.images[0].annotations]
     assert np.array_equal(label_map(again, {1: 1, 2: 2}, (30, 40)), painted)
+
+
+@pytest.mark.parametrize("with_splits", [True, False])
+@pytest.mark.parametrize(
+    ("name", "keeps_unused_classes"),
+    [("yolo", True), ("via", True), ("cvat", True), ("labelme", False), ("label_studio", False)],
+)
+def test_what_is_hard_to_write_is_recognised_and_has_the_same_masks(
+    store: Store, project_id: str, tmp_path: Path, name: str, keeps_unused_classes: bool, with_splits: bool
+) -> None:
+    ingest(store, project_id, damage(with_splits=with_splits))
+    copy = projects.create(store, "copy").id
+
+    FORMATS[name].write(store, project_id, tmp_path / "out")
+    report = import_path(store, copy, tmp_path / "out")
+
+    assert report.refused == ()
+    assert kept(store, copy) == kept(store, project_id)
+    if keeps_unused_classes:
+        assert report.categories == ("dent", "Kratzer & Riß", "rust")

@@ -10,12 +10,8 @@ import pytest
 
 from core.domain.errors import FormatError
 from core.formats import via
-from core.formats.export import writes
-from core.formats.ingest import import_path, ingest
-from core.storage import projects
-from core.storage.store import Store
 from tests.formats.builders import photo, put
-from tests.formats.drawn import areas, check_replacing, damage, files_in, kept, masks_of
+from tests.formats.drawn import areas, check_replacing, damage, files_in, masks_of
 
 SQUARE = {"name": "polygon", "all_points_x": [5, 15, 15, 5], "all_points_y": [5, 5, 15, 15]}
 
@@ -50,21 +46,6 @@ def one_photo(folder: Path, *regions: Any, **attributes: Any) -> Path:
 
 def dropdown(**options: str) -> dict[str, Any]:
     return {"type": "dropdown", "description": "", "options": options, "default_options": {}}
-
-
-@pytest.mark.parametrize("with_splits", [True, False])
-def test_a_project_written_and_imported_again_has_the_same_masks(
-    store: Store, project_id: str, tmp_path: Path, with_splits: bool
-) -> None:
-    ingest(store, project_id, damage(with_splits=with_splits))
-    copy = projects.create(store, "copy").id
-
-    writes(via.write_dataset)(store, project_id, tmp_path / "out")
-    report = import_path(store, copy, tmp_path / "out")
-
-    assert report.refused == ()
-    assert kept(store, copy) == kept(store, project_id)
-    assert report.categories == ("dent", "Kratzer & Riß", "rust")
 
 
 def test_a_written_project_has_what_via_looks_for(tmp_path: Path) -> None:

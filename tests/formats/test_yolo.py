@@ -14,12 +14,10 @@ from pycocotools import mask as pycoco
 from core.domain.errors import FormatError
 from core.domain.labels import MAX_POINTS, ImageState, Op, PolygonOp, RleOp
 from core.formats import photos, yolo
-from core.formats.export import writes
-from core.formats.ingest import import_path, ingest
+from core.formats.ingest import import_path
 from core.formats.regions import one_outline
 from core.formats.source import SourceDataset
 from core.imaging.masks import decode_rle, encode_rle, mask_to_ops, rasterise
-from core.storage import projects
 from core.storage.store import Store
 from tests.formats.builders import photo, put
 from tests.formats.drawn import (
@@ -49,21 +47,6 @@ def one_photo(folder: Path, *lines: str, names: str | None = NAMES) -> Path:
     if names is not None:
         put(folder / "data.yaml", names)
     return folder
-
-
-@pytest.mark.parametrize("with_splits", [True, False])
-def test_a_project_written_and_imported_again_has_the_same_masks(
-    store: Store, project_id: str, tmp_path: Path, with_splits: bool
-) -> None:
-    ingest(store, project_id, damage(with_splits=with_splits))
-    copy = projects.create(store, "copy").id
-
-    writes(yolo.write_dataset)(store, project_id, tmp_path / "out")
-    report = import_path(store, copy, tmp_path / "out")
-
-    assert report.refused == ()
-    assert kept(store, copy) == kept(store, project_id)
-    assert report.categories == ("dent", "Kratzer & Riß", "rust")
 
 
 def test_the_layout_is_the_one_that_training_tools_expect(tmp_path: Path) -> None:
