@@ -59,8 +59,7 @@ export class Assist {
 
   choose(name) {
     if (!this.offers(name)) return;
-    this.app.setTool(name);
-    this.tools[name].enter();
+    if (this.app.setTool(name)) this.tools[name].enter();
   }
 
   ask(request) {

@@ -302,8 +302,8 @@ class Labeler {
   reveal(id) {
     const annotation = this.painted.find((each) => each.id === id);
     if (!annotation) return;
+    if (!this.setTool("select")) return;
     this.isHidden = false;
-    this.setTool("select");
     this.select(this.objects.show(annotation) ? id : null);
     this.stage.reveal(boxOf(annotation));
   }
@@ -319,8 +319,10 @@ class Labeler {
     this.category = this.#categoryOf(categoryId) ?? this.category;
   }
 
+  /** Give whether the tool is chosen: not while what is half drawn with another one would be lost. */
   setTool(name) {
     if (name !== this.tool) {
+      if (this.activeTool.worthKeeping && this.isInMidDrawing()) return false;
       this.stage.gestures.reset(); // a stroke of the old tool would end with the new one
       this.activeTool.leave?.();
     }
@@ -329,6 +331,7 @@ class Labeler {
     this.tool = name;
     this.stage.refreshHover();
     this.redraw();
+    return true;
   }
 
   setBrushRadius(radius) {

@@ -158,7 +158,7 @@ export class Suggestions {
 
   #goTo(annotation) {
     if (!annotation) return this.#app.select(null);
-    this.#app.setTool("select");
+    if (!this.#app.setTool("select")) return;
     this.#app.select(annotation.id);
     this.#app.stage.reveal(boxOf(annotation));
   }

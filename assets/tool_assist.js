@@ -38,6 +38,10 @@ export class AssistTool {
     return this.#points.length > 0 || this.#strokes.length > 0;
   }
 
+  get worthKeeping() {
+    return this.#points.length > 2 || (this.#points.length > 0 ? 1 : 0) + this.#strokes.length > 1;
+  }
+
   /** A box has its corners, an outline is closed: the server was asked. */
   get #isAsked() {
     return this.assist.isBusy || this.assist.ops !== null || this.assist.error !== "";

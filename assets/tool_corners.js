@@ -26,6 +26,10 @@ export class CornersTool {
     return this.points.length > 0;
   }
 
+  get worthKeeping() {
+    return this.points.length > 1;
+  }
+
   closesAt() {
     return false;
   }

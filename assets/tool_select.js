@@ -4,8 +4,9 @@
  * A tool gets points `{screen, image, type, alt, shift, reach, time}` through `down`, `move`, `up` and
  * `hover`; `cancelStroke` drops what the pointer under way began; `key` says whether it took a key. It
  * changes labels only through the labeler, and shows what is not committed in `live` and `draw`. One that
- * can be half done says so by `isDrawing` and names what by `underWay`; the right button presses, as Alt
- * does, where it `takesRight`.
+ * can be half done says so by `isDrawing` and names what by `underWay`; where that is more than a single
+ * press it is `worthKeeping`, and no other tool is chosen before it is finished or cancelled. The right
+ * button presses, as Alt does, where it `takesRight`.
  */
 
 import { edgeAt, replaced, topmostAt, vertexAt, withPoints } from "./annotations.js";

@@ -38,7 +38,7 @@ def draw_start(*, is_first: bool) -> None:
     own, sample = st.columns(2, gap="medium")
     with own.container(border=True, height="stretch"):
         st.markdown("#### :material/add_photo_alternate: Start with your photos")
-        st.write("A COCO export, photos with masks, or plain photos to label here.")
+        st.write("Plain photos to label here, photos with masks, or the export of another tool.")
         with st.form("new_project", border=False):
             st.text_input("Project name", key="new_name", placeholder="Rental returns 2026", max_chars=80)
             st.form_submit_button(
@@ -62,7 +62,7 @@ def draw_next_step(project: Project, overview: projects.Overview) -> None:
     has_epochs = any(run.epochs_done for run in runs)
     champion = evaluation.champion(store, project.id)
     if overview.images == 0:
-        step = ("Import photos", "Photos, a COCO export, or photos with masks.", "pages/images.py")
+        step = ("Import photos", "Photos, with or without labels, or another tool’s export.", "pages/images.py")
     elif overview.labelled < 2:
         step = ("Label photos", "Mark at least two photos as done to train on them.", "pages/label.py")
     elif is_training and not has_epochs:

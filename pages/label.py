@@ -65,7 +65,7 @@ if st.query_params.get("image"):
     st.session_state[IMAGE] = st.query_params["image"]
 has_images = projects.count_images(store, project.id, ImageFilter()) > 0
 queue = Queue([], "")
-with st.container(horizontal=True, vertical_alignment="center"):
+with st.container(horizontal=True, vertical_alignment="center", key="label_bar"):
     st.title("Label", anchor=False, width="content")
     if has_images and project.categories:
         queue = choose_queue(store, project)

@@ -26,16 +26,20 @@ store = open_home()
 project = current_project()
 
 
-def choose_run() -> Run:
-    """Draw the choice of the run; those of other projects come last, with their project's name."""
+def runs_with_epochs() -> list[Run]:
+    """Give the runs to look at, those of other projects last; without one, say so and stop."""
     everything = [run for run in training.list_runs(store) if run.epochs_done]
-    own = [run for run in everything if run.project_id == project.id]
-    names = {other.id: other.name for other in projects.list_all(store)}
-    runs = {run.id: run for run in own + [run for run in everything if run not in own]}
-    if not runs:
+    if not everything:
+        st.title("Review", anchor=False)
         empty_state("No epoch to look at yet", "Train a model first; every epoch can be looked at here.")
         st.page_link("pages/train.py", label="Train a model", icon=":material/model_training:")
         st.stop()
+    return sorted(everything, key=lambda run: run.project_id != project.id)
+
+
+def choose_run(runs: dict[str, Run]) -> Run:
+    """Draw the choice of the run; those of other projects have their project's name."""
+    names = {other.id: other.name for other in projects.list_all(store)}
     titles = {
         run.id: run.name if run.project_id == project.id else f"{names[run.project_id]} / {run.name}"
         for run in runs.values()
@@ -140,9 +144,10 @@ def errors_view() -> None:
         st.rerun()
 
 
+everything = {run.id: run for run in runs_with_epochs()}
 with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
     st.title("Review", anchor=False)
-    run = choose_run()
+    run = choose_run(everything)
     is_own = run.project_id == project.id
     views = [VALIDATION, CLASSES, ERRORS, ANY_PHOTO] if is_own else [ANY_PHOTO]
     key = f"{VIEW}_{is_own}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 NO_ENCODER = "none"
+BATCH_NORM_MOMENTUM = 0.1
 
 # What an encoder that is not in ENCODERS may be called: as segmentation_models_pytorch calls it, or "tu-"
 # and timm's name. No colon and no slash, with which timm reads folders and foreign repositories.
@@ -287,6 +288,10 @@ def size_multiple(model: str, encoder: str) -> int:
 def build_model(model: str, encoder: str, encoder_weights: str, num_classes: int) -> nn.Module:
     """Build a network with the weights it starts from.
 
+    The running means of its batch norms follow the last dozens of steps (momentum 0.1, torch's default).
+    Some libraries average over hundreds, as for a training of days: a short one would end with means of
+    weights long gone, and the network would be good in training mode alone.
+
     Args:
         model: key of MODELS.
         encoder: key of ENCODERS, or a name of smp's or timm's where the model takes others.
@@ -298,9 +303,19 @@ def build_model(model: str, encoder: str, encoder_weights: str, num_classes: int
         FormatError: the model cannot be built on this encoder.
         WeightsMissing: the pretrained weights cannot be had; never replaced by random ones.
     """
+    from torch import nn
+
     spec = pick(MODELS, model, kind="model")
     pick(ENCODER_WEIGHTS, encoder_weights, kind="kind of start weights")
     _check_encoder(spec, encoder)
+    network = _build(spec, encoder, encoder_weights, num_classes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = BATCH_NORM_MOMENTUM
+    return network
+
+
+def _build(spec: ModelSpec, encoder: str, encoder_weights: str, num_classes: int) -> nn.Module:
     found = encoder_spec(encoder)
     if encoder_weights == "none":
         return _build_random(spec, encoder, num_classes)

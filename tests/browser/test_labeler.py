@@ -49,6 +49,22 @@ def test_quick_clicks_far_apart_are_corners_and_a_dot_is_no_object(canvas: Canva
     assert canvas.saved()["rev"] == 0
 
 
+def test_no_other_tool_takes_the_place_of_a_polygon_under_way(canvas: Canvas) -> None:
+    canvas.click(*SQUARE[:3])
+    canvas.press("b")
+    canvas.expect_hint("Finish the polygon first")
+    canvas.page.get_by_test_id("tool-rectangle").click()
+    canvas.press("Enter")
+    made = objects(canvas.until(lambda s: len(objects(s)) == 1))[0]
+    assert len(made["ops"][0]["points"]) == 3
+
+    canvas.click((3000, 400))  # a single corner is no work
+    canvas.press("b", "Enter")
+    canvas.drag((3000, 400), (3300, 400))
+    saved = canvas.until(lambda s: len(objects(s)) == 2)
+    assert objects(saved)[1]["ops"][0]["kind"] == "brush"
+
+
 def test_dragging_with_the_polygon_tool_traces_a_simplified_outline(canvas: Canvas) -> None:
     canvas.drag((1000, 1000), (1800, 1000), (1800, 1700), (1000, 1700), (1000, 1020), steps=25)
 

@@ -123,6 +123,31 @@ def test_the_same_seed_gives_the_same_network_and_no_gradient_is_left_in_it() ->
     assert torch.equal(first["encoder.bn1.running_mean"], torch.zeros(64)), "an image left a trace"
 
 
+@pytest.mark.parametrize(
+    ("model", "encoder"), [("lraspp", "mobilenet_v3_large"), ("unet", "efficientnet-b0")]
+)
+def test_a_short_training_ends_with_batch_norms_that_know_its_data(model: str, encoder: str) -> None:
+    torch.manual_seed(0)
+    network, images = build_model(model, encoder, "none", CLASSES).train(), torch.randn(4, 3, 64, 64) + 2
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    seen: dict[nn.Module, Tensor] = {}
+
+    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen[norm] = inputs[0].mean((0, 2, 3))
+
+    for norm in norms:
+        norm.register_forward_pre_hook(look)
+    with torch.no_grad():
+        for _ in range(50):
+            network(images)
+
+    first = norms[0]  # of those behind it, some see what dropped connections let through
+    assert len(norms) > 10
+    assert first.running_mean is not None
+    torch.testing.assert_close(first.running_mean, seen[first], rtol=0.01, atol=1e-4)
+    assert {norm.momentum for norm in norms} == {0.1}
+
+
 def test_unknown_names_are_refused_with_the_names_there_are() -> None:
     with pytest.raises(UnknownChoice, match="deeplabv3plus"):
         build_model("unheard_of", LITE0, "none", CLASSES)
