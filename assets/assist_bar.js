@@ -11,7 +11,14 @@ const HOW = {
   wand: "Click a colour.",
   click: "Click the object; with Alt what is not part of it.",
 };
+const HOW_BY_TOUCH = {
+  smart: "Drag a box around the object, or tap a rough outline.",
+  scribble: "Drag over the object, or choose Outside first.",
+  wand: "Tap a colour.",
+  click: "Tap the object, or choose Outside first.",
+};
 const FOUND = "Enter takes it, Esc drops it.";
+const FOUND_BY_TOUCH = "Finish takes it.";
 const NOTHING = "Nothing was found there. Mark more, or draw by hand.";
 
 export class Assist {
@@ -159,7 +166,8 @@ export class Assist {
   #showBar(tool) {
     const { detailSlider, toleranceSlider, marks } = this;
     const isLooking = this.isBusy && this.isLooking;
-    this.text.textContent = isLooking ? "Looking…" : this.error || (this.ops ? FOUND : HOW[tool]);
+    const [found, how] = isByTouch() ? [FOUND_BY_TOUCH, HOW_BY_TOUCH] : [FOUND, HOW];
+    this.text.textContent = isLooking ? "Looking…" : this.error || (this.ops ? found : how[tool]);
     this.element.dataset.state = isLooking ? "busy" : this.error ? "error" : this.ops ? "found" : "idle";
     this.element.setAttribute("aria-busy", String(isLooking));
     detailSlider.box.hidden = !this.ops;
@@ -173,4 +181,9 @@ export class Assist {
       button.setAttribute("aria-pressed", String(this.mark === name));
     }
   }
+}
+
+/** Whether a finger or a pen is what points, and there may be no keys. */
+function isByTouch() {
+  return globalThis.matchMedia?.("(pointer: coarse)").matches ?? false;
 }

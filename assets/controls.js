@@ -244,10 +244,10 @@ export class Controls {
   /** Show a sentence for a few seconds; an empty one hides it. */
   hint(text) {
     const { hint } = this.#refs;
-    hint.textContent = text;
+    if (text) hint.textContent = text; // what goes away keeps its words while it fades
     hint.classList.toggle("shown", text !== "");
     clearTimeout(this.hintTimer);
-    if (text) this.hintTimer = setTimeout(() => this.hint(""), 4000);
+    this.hintTimer = text ? setTimeout(() => this.hint(""), 4000) : setTimeout(() => hint.replaceChildren(), 300);
   }
 
   /**

@@ -10,6 +10,7 @@ from core.services import curves, evaluation, training
 from core.services.curves import Curve, VersionFacts
 from core.services.home import open_home
 from pages.components import chart_views, charts
+from pages.components.results import warn_of_different_data
 from pages.components.shell import current_project, empty_state, part
 from pages.components.words import plain
 
@@ -90,6 +91,17 @@ def say_what_is_not_drawn(chosen: Sequence[Run], drawn: Sequence[Curve], names: 
         )
 
 
+def offer_under_way(ids: list[str]) -> None:
+    """Say which runs are under way that were not chosen, and offer to draw them as well."""
+    others = {run.id: run for run in runs.values() if not run.state.is_final and run.id not in ids}
+    if not others:
+        return
+    names = ", ".join(f"“{plain(labels[run_id])}”" for run_id in others)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f"{names} {'is' if len(others) == 1 else 'are'} under way.", width="content")
+        st.button("Draw too", on_click=charts.choose, args=("runs", project.id, [*ids, *others]))
+
+
 st.title("Curves", anchor=False)
 if not any(run.epochs_done for run in runs.values()):
     under_way = "The first one under way appears here by itself."
@@ -100,10 +112,12 @@ if not any(run.epochs_done for run in runs.values()):
     st.stop()
 
 labels = curves.labels(list(runs.values()))
-newest = next(run.id for run in runs.values() if run.epochs_done)
+newest = next(run for run in runs.values() if run.epochs_done)
+begin_with = [*[run.id for run in runs.values() if not run.state.is_final][:1], newest.id]
 left, right = st.columns(2, gap="medium")
 with left:
-    ids = charts.choose_several("Runs", "runs", project.id, labels, [newest], SHORT_ID)
+    ids = charts.choose_several("Runs", "runs", project.id, labels, list(dict.fromkeys(begin_with)), SHORT_ID)
+    offer_under_way(ids)
 chosen = [runs[run_id] for run_id in ids]
 facts = {version_id: version_facts(version_id) for version_id in {run.data_version_id for run in chosen}}
 drawn = curves.read(store, chosen, facts)
@@ -114,7 +128,8 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     look = charts.choose_look(drawn, labels, charts.run_colors(everything))
     if drawn and names:
         st.download_button(
-            "CSV", lambda: curves.as_csv(drawn, names), "curves.csv", "text/csv", on_click="ignore",
+            "CSV", lambda: curves.as_csv(drawn, names).encode("utf-8-sig"),  # else Excel reads it as Latin-1
+            "curves.csv", "text/csv", on_click="ignore",
             icon=":material/download:", help="The figures of the charts, epoch by epoch, as measured.",
         )  # fmt: skip
     is_live = any(not run.state.is_final for run in chosen)
@@ -128,6 +143,8 @@ if not chosen or not names or not look.parts:
     st.info(f"Choose {missing}.", icon=":material/info:")
     st.stop()
 if drawn:
+    if curves.VALID in look.parts:
+        warn_of_different_data(store, [curve.run for curve in drawn], (curves.VALID,))
     st.caption(charts.reading(look, drawn))
     draw_charts(drawn, names, look)
     chart_views.keep_views()

@@ -62,7 +62,7 @@ def draw_next_step(project: Project, overview: projects.Overview) -> None:
     has_epochs = any(run.epochs_done for run in runs)
     champion = evaluation.champion(store, project.id)
     if overview.images == 0:
-        step = ("Import photos", "Photos, with or without labels, or another tool’s export.", "pages/images.py")
+        step = ("Import photos", "Photos, with or without labels, from any tool.", "pages/images.py")
     elif overview.labelled < 2:
         step = ("Label photos", "Mark at least two photos as done to train on them.", "pages/label.py")
     elif is_training and not has_epochs:

@@ -69,7 +69,8 @@ with st.container(horizontal=True, vertical_alignment="center", key="label_bar")
     st.title("Label", anchor=False, width="content")
     if has_images and project.categories:
         queue = choose_queue(store, project)
-        with st.popover("Go to", icon=":material/search:"):
+        # Another photo makes it another popover, which is closed.
+        with st.popover("Go to", icon=":material/search:", key=f"go_to_{st.session_state.get(IMAGE)}"):
             draw_go_to(store, project)
         with st.popover("Classes", icon=":material/palette:"):
             draw_classes(store, project)

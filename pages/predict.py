@@ -6,11 +6,12 @@ from core.domain.errors import AppError, NotFound
 from core.domain.runs import Run
 from core.services import evaluation, prediction, training
 from core.services.home import open_home
-from core.services.prediction import PhotoPrediction
-from pages.components.results import is_prepared, viewer_classes
-from pages.components.shell import author, class_chip, current_project, empty_state, shown_errors
+from core.services.prediction import PhotoPrediction, Quality
+from pages.components.findings import draw_result, found_words
+from pages.components.results import count_words, is_prepared
+from pages.components.shell import author, current_project, empty_state, shown_errors
 from pages.components.sketch import ROUND, sketch_strokes
-from pages.components.viewer import ViewerEpoch, ViewerImage, viewer
+from pages.components.words import plain
 
 TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "tif", "tiff", "bmp", "mpo"]
 
@@ -24,71 +25,6 @@ project = current_project()
 def predicted(_run: Run, run_id: str, epoch: int, name: str, data: bytes) -> PhotoPrediction:
     """Predict one photo, once per checkpoint."""
     return prediction.predict_photo(store, _run, epoch, name, data)
-
-
-def found_words(found: PhotoPrediction) -> str:
-    """Say how many single damages there are of each class, the most frequent first: "scratch × 3"."""
-    counts = sorted(found.counts.items(), key=lambda entry: -entry[1])
-    return ", ".join(f"{name} × {count}" for name, count in counts if count) or "none"
-
-
-def draw_findings(found: PhotoPrediction) -> None:
-    """Show how many single damages of each class were found and how large they are, the largest first."""
-    rows = ["| Class | Found | Share |", "| :-- | --: | --: |"]
-    for category in sorted(found.classes, key=lambda category: -found.share[category.name]):
-        share, count = found.share[category.name], found.counts[category.name]
-        name = class_chip(category).replace("|", "\\|").replace("} ", "}&nbsp;", 1)
-        rows.append(f"| {name} | × {count} | **{share:.1%}** |" if share else f"| {name} | | :gray[none] |")
-    st.markdown("**Share of the photo**")
-    st.markdown("\n".join(rows))
-    if not any(found.share.values()):
-        st.caption("No damage found.")
-        return
-    st.caption(prediction.HOW_TOLD_APART[found.told_apart], help=prediction.TOO_SMALL)
-    with st.expander("Single damages", icon=":material/format_list_numbered:"):
-        st.dataframe(
-            [
-                {"Class": f.category, "Share": f"{f.share:.2%}", "Sure": f"{f.score:.0%}"}
-                for f in found.findings
-            ],
-            hide_index=True,
-            height="content" if len(found.findings) < 8 else 280,
-        )
-
-
-def draw_result(found: PhotoPrediction) -> None:
-    """Show one photo with its damage, the shares and the downloads."""
-    stage, side = st.columns([3, 1], gap="medium")
-    with stage:
-        viewer(
-            key="viewer_predict",
-            image=ViewerImage(found.sha256, found.name, prediction.link(store, found.view), *found.size_wh),
-            truth_url=None,
-            epochs=[
-                ViewerEpoch(
-                    found.epoch, prediction.link(store, found.mask), prediction.link(store, found.confidence)
-                )
-            ],
-            epoch=found.epoch,
-            classes=viewer_classes(found.classes),
-            height=460,
-        )
-    with side:
-        draw_findings(found)
-        stem = found.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        st.download_button(
-            "Mask (PNG)", lambda: prediction.mask_png(store, found), f"{stem}_mask.png", "image/png",
-            on_click="ignore", icon=":material/download:", width="stretch",
-            help="At the photo's own size; a pixel's value is its class index.",
-        )  # fmt: skip
-        st.download_button(
-            "Overlay (JPEG)", lambda: prediction.overlay_jpeg(store, found), f"{stem}_overlay.jpg",
-            "image/jpeg", on_click="ignore", icon=":material/download:", width="stretch",
-        )  # fmt: skip
-        st.download_button(
-            "COCO json", lambda: prediction.coco_json(store, [found]), f"{stem}_coco.json",
-            "application/json", on_click="ignore", icon=":material/download:", width="stretch",
-        )  # fmt: skip
 
 
 def draw_sketch(found: PhotoPrediction) -> None:
@@ -119,6 +55,33 @@ def draw_sketch(found: PhotoPrediction) -> None:
             )  # fmt: skip
 
 
+@st.cache_data(max_entries=20, ttl="1m", show_spinner=False)
+def measured_quality(_run: Run, run_id: str, epoch: int) -> Quality:
+    """Say how good a checkpoint is, once a minute: a test may measure it meanwhile."""
+    return prediction.quality(store, _run, epoch)
+
+
+def draw_model(run: Run, epoch: int) -> None:
+    """Say which model predicts here and how good it is."""
+    champion = evaluation.champion(store, project.id)
+    quality = measured_quality(run, run.id, epoch)
+    miou = "not defined" if quality.miou is None else f"{quality.miou:.3f}"
+    photos = count_words(quality.images).replace(" ", " test " if quality.split == "test" else " validation ")
+    classes = len(training.data_version(store, run).categories)
+    st.caption(
+        f"{'Champion' if champion else 'Best epoch so far'}: {plain(run.name)}, epoch {epoch}, "
+        f"{classes} {'class' if classes == 1 else 'classes'}. Foreground mIoU {miou} on "
+        f"{photos}. A pre-assessment, not a repair estimate.",
+        help="How well what it paints matches the labels there: 0 is not at all, 1 is exactly.",
+    )
+    if quality.is_weak:
+        st.warning(
+            "This model is still weak: it misses much damage and finds some that is not there. "
+            "Label more photos or train longer.",
+            icon=":material/warning:",
+        )
+
+
 st.title("Predict", anchor=False)
 try:
     run, epoch = evaluation.checkpoint_to_show(store, project.id)
@@ -126,11 +89,7 @@ except NotFound as error:
     empty_state("No model yet", str(error), ":material/model_training:")
     st.page_link("pages/train.py", label="Train a model", icon=":material/model_training:")
     st.stop()
-champion = evaluation.champion(store, project.id)
-st.caption(
-    f"{'Champion' if champion else 'Best epoch so far'}: {run.name}, epoch {epoch}, "
-    f"{len(training.data_version(store, run).categories)} classes. A pre-assessment, not a repair estimate."
-)
+draw_model(run, epoch)
 if not is_prepared(store, run, epoch):
     st.stop()
 
@@ -160,7 +119,7 @@ if results:
             default=0,
             label_visibility="collapsed",
         )
-    draw_result(results[at or 0])
+    draw_result(store, results[at or 0])
     draw_sketch(results[at or 0])
     if len(results) > 1:
         st.dataframe(

@@ -19,6 +19,7 @@ from pages.components.shell import current_project, empty_state, part, rerun_par
 
 IMAGE, FILTERED = "review_image", "review_filtered"  # the photo on show, and what was filtered by then
 VIEW = "review_view"  # the key of the choice of the view
+LONG_NUMBER = 10  # digits in an address that are no epoch; Python refuses to read thousands of them
 VALIDATION, CLASSES, ERRORS = "Validation photos", "Classes", "Kinds of errors"
 IN_ADDRESS = {VALIDATION: "photos", CLASSES: "classes", ERRORS: "errors", ANY_PHOTO: "any"}
 
@@ -47,9 +48,11 @@ def choose_run(runs: dict[str, Run]) -> Run:
     if st.query_params.get("run") in runs:
         st.session_state.setdefault("review_run", st.query_params["run"])
         asked = st.query_params.get("epoch", "")
-        if asked.isdecimal():
+        if asked.isdecimal() and len(asked) < LONG_NUMBER:
             st.session_state.setdefault(EPOCH, {}).setdefault(st.query_params["run"], int(asked))
     chosen = st.selectbox("Run", list(runs), format_func=titles.__getitem__, key="review_run")
+    if st.query_params.get("run") != chosen:
+        st.query_params.pop("epoch", None)  # that of the run before
     to_address("run", [chosen])
     return runs[chosen]
 

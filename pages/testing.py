@@ -8,7 +8,7 @@ from core.services.every_epoch import MeasuredEpoch
 from core.services.home import open_home
 from pages.components.charts import run_colors
 from pages.components.jobs import follow_job
-from pages.components.results import figure
+from pages.components.results import figure, warn_of_different_data
 from pages.components.shell import current_project, empty_state, shown_errors
 from pages.components.tested import class_bars, epoch_curves
 from pages.components.words import plain, size
@@ -89,6 +89,7 @@ def draw_tests(chosen: list[Run]) -> None:
     for run in shown:
         for warning in every_epoch.warnings(run, tested[run.id]):
             st.info(plain(warning), icon=":material/balance:")
+    warn_of_different_data(store, shown, ("test", "valid"))
     if any(len(tested[run.id]) > 1 for run in shown):
         st.caption("Solid test, dotted valid. Star: the epoch that valid chooses.")
         curves = epoch_curves(shown, tested, colors)

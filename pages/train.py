@@ -55,9 +55,7 @@ def draw_queue() -> None:
     if is_live and all(run.state.is_final for run in runs):
         st.rerun()
     if not runs:
-        empty_state(
-            "No runs yet", "Start one on the left; it goes on in the background.", ":material/model_training:"
-        )
+        empty_state("No runs yet", "Start one; it goes on in the background.", ":material/model_training:")
         return
     if any(run.state in (WorkState.QUEUED, WorkState.INTERRUPTED) for run in runs):
         warn_without_worker(store, "run")

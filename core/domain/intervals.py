@@ -95,12 +95,17 @@ class Figures(Generic[T]):
 class Intervals:
     """The intervals of one checkpoint's scores over ``images`` images in ``groups`` groups.
 
+    ``rarest`` groups show the rarest of the classes that any group shows, in truth or in prediction, the
+    background left out; 0 where none shows any. Where these are few, many draws are without that class, and
+    their means are over fewer classes than the score itself.
+
     None is "not defined": the score itself is not, or fewer than two groups show what it measures, in truth
     or in prediction (then all draws would agree, which says nothing).
     """
 
     images: int
     groups: int
+    rarest: int
     of: Figures[Interval | None]
 
 
@@ -159,7 +164,8 @@ def bootstrap(counts: Counts, groups: Groups | None = None, how: Resampling = BY
 
     With G groups, in the order in which they first appear, draw number b takes the groups
     ``default_rng(how.seed).integers(0, G, (how.draws, G))[b]``. Draws in which a score is not defined, such
-    as one without any image of a rare class, are left out of that score's interval.
+    as one without any image of a rare class, are left out of that score's interval. An interval always
+    holds its score, see ``_ends``.
 
     Args:
         groups: a key per image; images of the same key are drawn together. Without it, each alone.
@@ -170,19 +176,23 @@ def bootstrap(counts: Counts, groups: Groups | None = None, how: Resampling = BY
     rows = _by_group(counts, groups)
     point = _figures(rows.sum(axis=0))
     drawn = _drawn(len(rows), how, lambda taken: _figures(taken @ rows))
-    is_enough = _shown(rows).sum(axis=0) >= MIN_GROUPS
+    shown = _shown(rows).sum(axis=0)
+    of_classes = shown[MEANS + 1 : MEANS + rows.shape[1] // 3]
 
     def interval(column: int) -> Interval | None:
         defined = _defined(drawn[:, column])
-        if not is_enough[column] or np.isnan(point[column]) or not defined.size:
+        if shown[column] < MIN_GROUPS or np.isnan(point[column]) or not defined.size:
             return None
-        return Interval(float(point[column]), *_ends(defined, how.level))
+        return Interval(float(point[column]), *_ends(float(point[column]), defined, how.level))
 
-    return Intervals(len(counts), len(rows), _named(interval, point.size))
+    rarest = int(min(of_classes[of_classes > 0], default=0))
+    return Intervals(len(counts), len(rows), rarest, _named(interval, point.size))
 
 
 def compare(a: Counts, b: Counts, groups: Groups | None = None, how: Resampling = BY_DEFAULT) -> Comparison:
     """Give the interval of each score's difference between two checkpoints, drawn in pairs.
+
+    An interval always holds the difference itself, see ``_ends``.
 
     Args:
         a: what checkpoint A made of the images.
@@ -327,15 +337,20 @@ def _defined(drawn: Floats) -> Floats:
 
 
 def _difference(value: float, drawn: Floats, level: float) -> Difference:
-    low, high = _ends(drawn, level)
+    low, high = _ends(value, drawn, level)
     return Difference(value, low, high, share_not_better=float((drawn <= 0).mean()))
 
 
-def _ends(drawn: Floats, level: float) -> tuple[float, float]:
-    """Give the quantiles between which the level's share of the draws lies, interpolated."""
+def _ends(value: float, drawn: Floats, level: float) -> tuple[float, float]:
+    """Give the quantiles between which the level's share of the draws lies, interpolated.
+
+    Where classes are rare the draws lie to one side of the value, as each is without some of them, and may
+    leave it out. The nearer end is then the value itself: that only widens the interval, so it holds the
+    truth no less often.
+    """
     outside = (1 - level) / 2
     low, high = np.quantile(drawn, (outside, 1 - outside))
-    return float(low), float(high)
+    return min(float(low), value), max(float(high), value)
 
 
 def _named(of_column: Callable[[int], T], columns: int) -> Figures[T]:

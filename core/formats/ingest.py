@@ -12,10 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from core.domain.errors import AppError, OutOfReach, StorageError
 from core.domain.images import Image
-from core.domain.labels import SPLITS, Annotation, ImageState, Source
+from core.domain.labels import SPLITS, Annotation, Category, ImageState, Source
 from core.formats.ready import Ready, batches, make_ready
 from core.formats.registry import pick_format
-from core.formats.source import Refusal, SourceDataset, SourceImage
+from core.formats.seeing import counted
+from core.formats.source import Refusal, SourceAnnotation, SourceDataset, SourceImage
 from core.formats.unpack import open_source
 from core.storage import annotations, images, projects
 from core.storage.patience import patiently
@@ -29,11 +30,13 @@ class ImportReport:
     """What an import took and what it did not.
 
     ``images`` and ``annotations`` count by train, valid, test and unsplit what this import took;
-    a photo that was there without labels and got them counts as taken.
+    a photo that was there without labels and got them counts as taken. ``classes`` counts the annotations
+    taken by the project's name of their category, the most frequent first.
     """
 
     images: dict[str, int]
     annotations: dict[str, int]
+    classes: dict[str, int]
     categories: tuple[str, ...]
     refused: tuple[Refusal, ...]
     already_there: int
@@ -44,6 +47,7 @@ class ImportReport:
         return {
             "images": dict(self.images),
             "annotations": dict(self.annotations),
+            "classes": dict(self.classes),
             "categories": list(self.categories),
             "refused": [{"file": r.file, "reason": r.reason} for r in self.refused],
             "already_there": self.already_there,
@@ -173,13 +177,15 @@ class _Tally:
         self.project_id = project_id
         self.dataset = dataset
         self.author = author
-        self.category_ids: dict[str, int] = {}  # by name in lower case
+        self.categories: dict[str, Category] = {}  # by name in lower case
         self.first_by_sha256: dict[str, Ready] = {}
         self.images: Counter[str] = Counter()
         self.annotations: Counter[str] = Counter()
+        self.classes: Counter[str] = Counter()
         self.refused = list(dataset.refused)
         self.already_there = 0
         self.labels_added = 0
+        self.labels_kept = 0
 
     def take(self, batch: Sequence[Ready | Refusal], check: Callable[[], None]) -> None:
         """Write a batch's rows in one transaction, then count them."""
@@ -197,17 +203,22 @@ class _Tally:
                 self._require_categories(connection)
                 return [(ready, self._row(connection, ready)) for ready in fresh]
         except OutOfReach:
-            self.category_ids.clear()  # they may not have been kept
+            self.categories.clear()  # they may not have been kept
             raise
 
     def report(self) -> ImportReport:
         """Sum up."""
         notes = list(self.dataset.notes)
         if self.labels_added:
-            notes.append(f"{self.labels_added} photos that were there without labels have got theirs.")
+            photos = counted(self.labels_added, "photo that was", "photos that were")
+            notes.append(f"Labels were added to {photos} there without any.")
+        if self.labels_kept:
+            photos = counted(self.labels_kept, "photo that was", "photos that were")
+            notes.append(f"The labels of {photos} there already stayed as they were.")
         return ImportReport(
             images={split: self.images[split] for split in (*SPLITS, "unsplit")},
             annotations={split: self.annotations[split] for split in (*SPLITS, "unsplit")},
+            classes=dict(self.classes.most_common()),
             categories=tuple(category.name for category in self.dataset.categories),
             refused=tuple(self.refused),
             already_there=self.already_there,
@@ -239,14 +250,13 @@ class _Tally:
                 images.set_split(self.store, open_ids, split)
 
     def _require_categories(self, connection: sa.Connection) -> None:
-        if self.category_ids:
+        if self.categories:
             return
         # Those that bring an id come first, so that the others cannot take it.
         for category in sorted(self.dataset.categories, key=lambda c: c.wanted_id is None):
-            made = projects.add_category(
+            self.categories[category.name.strip().casefold()] = projects.add_category(
                 connection, self.project_id, category.name, wanted_id=category.wanted_id
             )
-            self.category_ids[category.name.strip().casefold()] = made.category_id
 
     def _row(self, connection: sa.Connection, ready: Ready) -> _Outcome | Refusal:
         if ready.existing is not None and not _brings_labels(ready):
@@ -267,9 +277,7 @@ class _Tally:
 
     def _save_labels(self, connection: sa.Connection, image_id: str, ready: Ready, base_rev: int) -> None:
         drawn = [
-            Annotation(
-                new_id(), self.category_ids[a.category.casefold()], a.ops, Source.IMPORTED, self.author
-            )
+            Annotation(new_id(), self._category(a).category_id, a.ops, Source.IMPORTED, self.author)
             for a in ready.annotations
         ]
         annotations.save_in(
@@ -283,11 +291,16 @@ class _Tally:
         self.refused += ready.refused
         if outcome == "already there":
             self.already_there += 1
+            self.labels_kept += ready.existing is not None and ready.is_labelled
             return
         split = (ready.existing.split if ready.existing else None) or ready.split or "unsplit"
         self.images[split] += 1
         self.annotations[split] += len(ready.annotations)
+        self.classes.update(self._category(a).name for a in ready.annotations)
         self.labels_added += outcome == "labels added"
+
+    def _category(self, annotation: SourceAnnotation) -> Category:
+        return self.categories[annotation.category.casefold()]
 
 
 def _brings_labels(ready: Ready) -> bool:

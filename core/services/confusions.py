@@ -110,11 +110,14 @@ class Mistake:
 def state(store: Store, run: Run, epoch: Epoch) -> str:
     """Say what ``read`` depends on, in little time: it gives the same as long as this is the same.
 
-    Ids rise with time, so no photo came or went while the number of photos and the newest one stay.
+    Ids rise with time, so no photo came or went while the number of photos and the newest one stay. What
+    was measured changes only when an epoch is measured once more, with pictures of all its photos.
     """
     count = images.count(store, run.project_id, ImageFilter())
     newest = images.list_page(store, run.project_id, ImageFilter(), offset=max(0, count - 1), limit=1)
-    return " ".join([epoch.created_at.isoformat(), str(count), *(image.id for image in newest)])
+    pictures = len(runs.picture_keys(store, run.id, epoch.epoch))
+    numbers = (str(count), str(pictures))
+    return " ".join([epoch.created_at.isoformat(), *numbers, *(image.id for image in newest)])
 
 
 def read(store: Store, run: Run, epoch: int, split: Split = "valid") -> MeasuredPhotos | None:

@@ -147,13 +147,13 @@ def image(store: Store, image_id: str) -> Image:
 
 
 def labelled_images(store: Store, run: Run, project_id: str) -> list[Image]:
-    """List a project's labelled images without pictures of a run's last epoch, newest first.
+    """List a project's images whose labels count, without pictures of a run's last epoch, newest first.
 
     Those are the ones that it did not validate on, and where there were many some that it did.
     """
     pictured = runs.picture_keys(store, run.id, run.epochs_done)
     found = images.list_page(store, project_id, images.ImageFilter())
-    return [i for i in reversed(found) if i.rev > 0 and i.id not in pictured]
+    return [i for i in reversed(found) if i.is_labelled and i.id not in pictured]
 
 
 def prepare(store: Store, run: Run, epoch: int) -> Job:
@@ -194,7 +194,7 @@ def look(store: Store, run: Run, epoch: int, image_id: str) -> Look:
     return Look(
         image=photo,
         truth_link=pictures.truth_link(
-            store, photo, photo.rev, pictures.ANY_DAMAGE if is_any else version.id
+            store, photo, photo.rev, pictures.ANY_DAMAGE if is_any else version.id, ignored
         ),
         picture=EpochPicture(
             epoch,

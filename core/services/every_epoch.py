@@ -112,10 +112,9 @@ def warnings(run: Run, found: Sequence[MeasuredEpoch]) -> list[str]:
     if chosen is None or len(found) < 2:
         return []
     top = max(found, key=lambda e: (np.nan_to_num(e.scores.miou_foreground, nan=-1.0), -e.epoch))
-    figures = (top.scores.miou_foreground, chosen.scores.miou_foreground)
-    if top.epoch == chosen.epoch or np.isnan(figures).any():
-        return []
     gap = top.scores.miou_foreground - chosen.scores.miou_foreground
+    if not gap > 0:  # the chosen one is among the best, or one of the two has no figure
+        return []
     return [
         f"Epoch {top.epoch} of {run.name} is the best here by {gap:.3f}, but choosing it for that makes its "
         f"figure too good. Epoch {chosen.epoch} is the one that the validation photos choose: report its "
@@ -126,11 +125,11 @@ def warnings(run: Run, found: Sequence[MeasuredEpoch]) -> list[str]:
 def leaks(store: Store, run: Run) -> list[str]:
     """Say where the photos that a run's figures are of are not apart: from train, and from each other.
 
-    Photos deleted since are left out. Near-duplicates are told by their perceptual hashes.
+    Photos deleted since count too: the run learnt from them, and was measured on them. Near-duplicates are
+    told by their perceptual hashes.
     """
-    phashes = {i.id: i.phash for i in images.list_page(store, run.project_id, images.ImageFilter())}
-    version = versions.get(store, run.data_version_id)
-    items = [item for item in version.items if item.image_id in phashes]
+    phashes = images.phashes(store, run.project_id)
+    items = versions.get(store, run.data_version_id).items
     found = leak_warnings(items, phashes)
     chosen, tested = ([phashes[i.image_id] for i in items if i.split == split] for split in ("valid", "test"))
     if alike := count_near_duplicates(tested, chosen):

@@ -14,10 +14,14 @@ PAGE_SIZE = 20
 
 @dataclass(frozen=True)
 class Restored:
-    """The revision that a restore made, and how many objects stayed away as their class was removed."""
+    """The revision that a restore made, and how many objects stayed away as their class was removed.
+
+    ``changed_state`` is that of the photo now, where it was another one before; else None.
+    """
 
     rev: int
     left_out: int
+    changed_state: ImageState | None = None
 
 
 def revisions(store: Store, image_id: str, *, before: int | None = None) -> list[Revision]:
@@ -79,5 +83,6 @@ def restore(store: Store, image_id: str, rev: int, *, author: str = "") -> Resto
             )
         except Conflict:
             continue
-        return Restored(saved.rev, len(wanted.labels.annotations) - len(kept))
+        left_out = len(wanted.labels.annotations) - len(kept)
+        return Restored(saved.rev, left_out, state if state is not image.state else None)
     raise Conflict("Somebody else is labelling this photo right now. Try again in a moment.")

@@ -1,5 +1,7 @@
 """How far a checkpoint's figures could be off, and which checkpoints cannot be told apart."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -79,6 +81,18 @@ def compare(store: Store, a: tuple[Run, int], b: tuple[Run, int], split: Split =
     order = _same_classes(version_a, version_b)
     in_order = {image: of_b[image][np.ix_(order, order)] for image in shared}
     return compare_counts(_counts(of_a, shared), _counts(in_order, shared), _groups(version_a, shared))
+
+
+def measured_on(store: Store, run: Run, split: Split) -> str:
+    """Sum up, as a hash, what a run's figures of a split are of: photos, revisions of labels, classes.
+
+    Where it is the same, figures of two runs of a project compare. Classes are told by their ids: a renamed
+    one is the same.
+    """
+    version = versions.get(store, run.data_version_id)
+    classes = [sorted(c.category_id for c in of) for of in (version.categories, version.ignored)]
+    labels = sorted((item.image_id, item.rev) for item in version.split(split))
+    return hashlib.sha256(json.dumps([classes, labels]).encode()).hexdigest()
 
 
 def _measured(store: Store, run: Run, epoch: int, split: Split) -> Matrices:

@@ -43,15 +43,21 @@ def file_link(store: Store, key: str) -> str:
     return links.sign(store, f"file/{key}")
 
 
-def truth_link(store: Store, image: Image, rev: int, version_id: str) -> str:
-    """Give the signed link of an image's labels in the classes of a data version, or as ``ANY_DAMAGE``."""
-    return links.sign(store, f"truth/{image.id}", rev=str(rev), version=version_id)
+def truth_link(store: Store, image: Image, rev: int, version_id: str, ignored: Collection[int] = ()) -> str:
+    """Give the signed link of an image's labels in the classes of a data version, or as ``ANY_DAMAGE``.
+
+    Args:
+        ignored: ids of categories whose pixels are IGNORED whatever the version.
+    """
+    more = {"ignored": ",".join(map(str, ignored))} if ignored else {}
+    return links.sign(store, f"truth/{image.id}", rev=str(rev), version=version_id, **more)
 
 
 def truth_png(store: Store, image_id: str, parameters: Mapping[str, str]) -> bytes:
-    """Draw an image's labels at display size: grey PNG, a pixel's value is its class index.
+    """Draw an image's labels at display size: grey PNG, a pixel's value is its class index, or IGNORED.
 
     ``version`` names the data version that gives the classes, or is ``ANY_DAMAGE``: all damage is 1.
+    ``ignored``, where it is there, lists the ids of further categories that count nowhere.
 
     Raises:
         NotFound: the image, the revision or the data version does not exist any more.
@@ -59,8 +65,8 @@ def truth_png(store: Store, image_id: str, parameters: Mapping[str, str]) -> byt
     image = images.get(store, image_id)
     wanted = parameters["version"]
     version = None if wanted == ANY_DAMAGE else versions.get(store, wanted)
-    truth = truth_map(store, image, int(parameters["rev"]), version)
-    truth[truth == IGNORED] = 0
+    ignored = [int(word) for word in parameters.get("ignored", "").split(",") if word]
+    truth = truth_map(store, image, int(parameters["rev"]), version, ignored)
     return encode_grey_png(at_display_size(truth))
 
 

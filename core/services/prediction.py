@@ -1,6 +1,7 @@
-"""Prediction on new photos, and what a person does with it: downloads, sketches of what was missed."""
+"""Prediction on new photos, how good the model is, and what a person does with the result."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.labels import Annotation, BrushOp, Category, PolygonOp, RleOp, Source
+from core.domain.labels import Annotation, BrushOp, Category, PolygonOp, RleOp, Source, Split
 from core.domain.runs import Run
 from core.formats import coco, ingest
 from core.formats.segmentation import encode_annotation
@@ -28,7 +29,7 @@ from core.imaging.overlay import (
 from core.inference import predict as inference
 from core.inference.predict import ToldApart
 from core.inference.regions import LEAST_SHARE, Regions, spread
-from core.services import labelling, pictures, predictors
+from core.services import evaluation, every_epoch, labelling, pictures, predictors
 from core.services.home import Store
 from core.storage import images, versions
 from core.storage.blobs import write_atomically
@@ -42,7 +43,22 @@ HOW_TOLD_APART: dict[ToldApart, str] = {
     "no_centre": "The model found the centre of no damage here, so counted are connected regions: "
     "touching damages of one class count as one.",
 }
+WEAK = 0.2  # a foreground mIoU below this is poor: most of what is painted or labelled is not both
 TOO_SMALL = f"Specks below {LEAST_SHARE:.2%} of the photo are not counted."
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A checkpoint's foreground mIoU, 0..1, on the photos of a split; None where it is not defined."""
+
+    miou: float | None
+    split: Split
+    images: int
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether little of what it finds is to be believed."""
+        return self.miou is not None and self.miou < WEAK
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,21 @@ class PhotoPrediction:
         """How many single damages of each class were found, by its name."""
         found = Counter(finding.category for finding in self.findings)
         return {category.name: found[category.name] for category in self.classes}
+
+
+def quality(store: Store, run: Run, epoch: int) -> Quality:
+    """Say how good a checkpoint is: on all test photos where it was measured there, else on validation.
+
+    Test comes first because the validation photos were what the epoch was chosen by.
+    """
+    version = versions.get(store, run.data_version_id)
+    tested = every_epoch.measured(store, run, epochs=[epoch])
+    if tested and tested[0].images >= len(version.split("test")):
+        miou = float(tested[0].scores.miou_foreground)
+        if not math.isnan(miou):
+            return Quality(miou, "test", tested[0].images)
+    metrics = next((e.metrics for e in evaluation.epochs(store, run.id) if e.epoch == epoch), {})
+    return Quality(metrics.get(evaluation.METRIC), "valid", len(version.split("valid")))
 
 
 def predict_photo(store: Store, run: Run, epoch: int, name: str, data: bytes) -> PhotoPrediction:

@@ -212,6 +212,8 @@ def queue(store: Store) -> list[Waiting]:
     if not queued:
         return []
     seen, under_way = workers.list_all(store), workers.under_way(store)
+    claimed = {run.id for taken in under_way.runs.values() for run in taken}  # since the first were read
+    queued = [run for run in queued if run.id not in claimed]
     return [
         Waiting(run, position, _reason(run, queued[: position - 1], seen, under_way))
         for position, run in enumerate(queued, start=1)

@@ -140,6 +140,14 @@ def mean_pixels(store: Store, project_id: str) -> float:
         return float(connection.execute(query).scalar() or 0)
 
 
+def phashes(store: Store, project_id: str) -> dict[str, str]:
+    """Map all images of a project, deleted ones too, to their perceptual hashes."""
+    table = tables.image.c
+    with store.read() as connection:
+        rows = connection.execute(sa.select(table.id, table.phash).where(table.project_id == project_id))
+        return {row.id: row.phash for row in rows}
+
+
 def by_sha256(store: Store, project_id: str, sha256s: Sequence[str]) -> dict[str, Image]:
     """Find the project's images with these contents, by SHA-256."""
     found: dict[str, Image] = {}

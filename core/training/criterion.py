@@ -60,15 +60,28 @@ class Criterion:
         Raises:
             ValueError: a PanopticOutput came without instances; for its classes alone pass its logits.
         """
+        return self.with_answers(outputs, labels, instances)[0]
+
+    def with_answers(
+        self,
+        outputs: Outputs,
+        labels: Tensor,
+        instances: NDArray[np.uint8] | NDArray[np.uint16] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the loss, and beside it that of the answer's classes alone.
+
+        Of validation photos only the second one is known, so that is what can be set beside it.
+        """
         if isinstance(outputs, PanopticOutput):
             if instances is None:
                 raise ValueError("outputs of regions need instances to compare them with")
-            semantic = self._semantic(outputs.logits, labels)
-            return semantic + _region_loss(outputs, labels != self.ignored, instances)
+            answers = self._semantic(outputs.logits, labels)
+            return answers + _region_loss(outputs, labels != self.ignored, instances), answers
         if isinstance(outputs, Tensor):
-            return self._semantic(outputs, labels)
-        main, *others = (self._semantic(logits, labels) for logits in outputs)
-        return main + self.auxiliary_weight * sum(others, torch.zeros_like(main))
+            answers = self._semantic(outputs, labels)
+            return answers, answers
+        answers, *others = (self._semantic(logits, labels) for logits in outputs)
+        return answers + self.auxiliary_weight * sum(others, torch.zeros_like(answers)), answers
 
     def _semantic(self, logits: Tensor, labels: Tensor) -> Tensor:
         if logits.shape[2:] != labels.shape[1:]:

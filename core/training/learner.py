@@ -31,6 +31,7 @@ from core.training.network import Network, memory_format, open_fabric
 from core.training.optimisation import build_optimizer, rate_share
 from core.training.sampling import batch_count
 from core.training.team import ALONE, Team, noticing_lost_peers
+from core.training.validation import Truths
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Learner:
     team: Team = ALONE
     start: Path | None = None  # the checkpoint or the file whose weights it began with
     average: Average | None = None  # of the weights, where they are averaged: what is measured and kept
+    truths: Truths = field(default_factory=Truths, repr=False)  # of the photos it is measured on
 
     @property
     def batches(self) -> int:

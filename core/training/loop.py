@@ -159,7 +159,10 @@ def _placed(learner: Learner, epoch: int) -> Iterator[tuple[Batch, Place]]:
 
 
 def train_step(learner: Learner, batch: Batch, place: Place = ALL) -> tuple[Tensor, Tensor, Tensor]:
-    """Learn from one batch; give the logits, the truth and the loss on the network's device.
+    """Learn from one batch; give the logits, the truth and the answer's loss on the network's device.
+
+    The loss given is what validation measures: without what a network of several outputs adds to it in
+    training, unless that is not a finite number.
 
     All three are of this device's share. Shares count by their images, so the gradient of a loss that
     is a mean over pixels is that of the whole batch, however it is shared out; and batches of one step
@@ -170,14 +173,15 @@ def train_step(learner: Learner, batch: Batch, place: Place = ALL) -> tuple[Tens
     truth = network_truth(network, batch.labels)
     with noticing_lost_peers(), compiling(network), _sharing_gradients(learner, place.is_last):
         outputs = run_network(network, batch.images)
-        loss = network.loss(outputs, truth, batch.instances)
+        loss, answers = network.loss.with_answers(outputs, truth, batch.instances)
         if place.is_first:
             learner.optimizer.zero_grad(set_to_none=True)
         learner.fabric.backward(loss * weight)
     if place.is_last:
         _divide_gradients(learner, batch, place)
         _update(learner)
-    return logits_of(outputs).detach(), truth, loss.detach()
+    whole = loss.detach()
+    return logits_of(outputs).detach(), truth, torch.where(whole.isfinite(), answers.detach(), whole)
 
 
 def _weight(learner: Learner, batch: Batch, place: Place) -> float:
@@ -223,7 +227,14 @@ def _measure(learner: Learner, epoch: int, on_batch: OnBatch, on_image: OnImage)
     totals = Totals(network.card.num_classes)
     with learner.average.in_place_of(network.module) if learner.average else nullcontext():
         for result in validate(
-            network, data.valid.items, data.read_item, on_batch, epoch=epoch, cache=data.valid, team=team
+            network,
+            data.valid.items,
+            data.read_item,
+            on_batch,
+            epoch=epoch,
+            cache=data.valid,
+            truths=learner.truths,
+            team=team,
         ):
             totals.add(result.confusion, result.loss, 1)
             on_image(epoch, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.domain.labels import IGNORED
-from core.domain.training import LabelledPhoto, VersionItem
+from core.domain.training import VersionItem
 from core.models.outputs import logits_of
 from core.models.preprocessing import network_image
 from core.models.upsampling import predict_map
@@ -22,6 +23,7 @@ from core.training.network import Network, compiling, network_truth, run_network
 from core.training.progress import OnBatch, Pace, Progress
 from core.training.team import ALONE, Team
 
+TRUTHS_BYTES = 256 << 20
 LIGHT_PIXELS = 1 << 26  # of a batch, at the photos' own sizes: what is held for one is a few bytes each
 
 
@@ -46,6 +48,32 @@ class ImageResult:
 OnImage = Callable[[ImageResult], None]
 
 
+class Truths:
+    """The truths of photos that are measured again each epoch, so that they are painted once.
+
+    They are kept compressed, which takes a few kilobytes of each photo and a tenth of the painting's
+    time, up to ``limit`` bytes of them all.
+    """
+
+    def __init__(self, limit: int = TRUTHS_BYTES) -> None:
+        self._kept: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        self._left = limit
+
+    def get(self, image_id: str) -> NDArray[np.uint8] | None:
+        """Give a photo's truth uint8 (H, W), not to be written to; None where it is not kept."""
+        if image_id not in self._kept:
+            return None
+        shape, packed = self._kept[image_id]
+        return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+
+    def put(self, image_id: str, truth: NDArray[np.uint8]) -> None:
+        """Keep a truth, if there is room for it."""
+        packed = zlib.compress(truth.tobytes(), 1)
+        if len(packed) <= self._left:
+            self._left -= len(packed)
+            self._kept[image_id] = truth.shape, packed
+
+
 def validate(
     network: Network,
     items: Sequence[VersionItem],
@@ -54,6 +82,7 @@ def validate(
     *,
     epoch: int,
     cache: Cache | None = None,
+    truths: Truths | None = None,
     team: Team = ALONE,
 ) -> Iterator[ImageResult]:
     """Measure a network on photos, one result after the other in the order of the items.
@@ -70,6 +99,7 @@ def validate(
     Args:
         cache: the same items' pixels at the network's size, to save decoding them; it holds
             exactly what is decoded without it.
+        truths: where truths are kept for the next time; only for a network's own labels, with a cache.
         epoch: only for ``on_batch``.
 
     Raises:
@@ -83,7 +113,11 @@ def validate(
     def read(turn: int) -> Future[_Inputs] | None:
         """Begin to read this process's batch of a turn."""
         for start in starts[turn : turn + team.size][team.rank : team.rank + 1]:
-            return pool.submit(_read_batch, network, items, read_item, cache, start)
+            part = items[start : start + network.batch_size]
+            if cache is not None:
+                rows = slice(start, start + len(part))
+                return pool.submit(_read_cached, network, part, read_item, cache, rows, truths)
+            return pool.submit(_read_batch, network, part, read_item)
         return None
 
     waiting: deque[Future[ImageResult]] = deque()
@@ -127,13 +161,33 @@ class _Inputs:
         return sum(truth.size for truth in self.truths)
 
 
-def _read_batch(
-    network: Network, items: Sequence[VersionItem], read_item: ReadItem, cache: Cache | None, start: int
-) -> _Inputs:
-    photos = [read_item(item) for item in items[start : start + network.batch_size]]
+def _read_batch(network: Network, items: Sequence[VersionItem], read_item: ReadItem) -> _Inputs:
+    photos = [read_item(item) for item in items]
     truths = [truth_of(photo, _class_index(network)) for photo in photos]
-    images, labels = _at_network_size(network, photos, truths, cache, start)
+    size = network.card.preprocessing.size
+    images = np.stack([network_image(photo.data, size) for photo in photos])
+    labels = np.stack([network_labels(truth, size) for truth in truths])
     return _Inputs([photo.image_id for photo in photos], truths, images, labels)
+
+
+def _read_cached(
+    network: Network,
+    items: Sequence[VersionItem],
+    read_item: ReadItem,
+    cache: Cache,
+    rows: slice,
+    kept: Truths | None,
+) -> _Inputs:
+    truths: list[NDArray[np.uint8]] = []
+    for item in items:
+        truth = kept.get(item.image_id) if kept else None
+        if truth is None:
+            truth = truth_of(read_item(item), _class_index(network))
+            if kept:
+                kept.put(item.image_id, truth)
+        truths.append(truth)
+    ids = [item.image_id for item in items]
+    return _Inputs(ids, truths, cache.images[rows].copy(), cache.labels[rows].copy())
 
 
 def _begin(network: Network, inputs: _Inputs, pool: Executor) -> deque[Future[ImageResult]]:
@@ -141,21 +195,6 @@ def _begin(network: Network, inputs: _Inputs, pool: Executor) -> deque[Future[Im
     logits, loss = _forward(network, inputs.images, inputs.labels)
     parts = zip(inputs.image_ids, inputs.truths, logits, strict=True)
     return deque(pool.submit(_image_result, image_id, truth, logit, loss) for image_id, truth, logit in parts)
-
-
-def _at_network_size(
-    network: Network,
-    photos: Sequence[LabelledPhoto],
-    truths: Sequence[NDArray[np.uint8]],
-    cache: Cache | None,
-    start: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    if cache is not None:
-        rows = slice(start, start + len(photos))
-        return cache.images[rows].copy(), cache.labels[rows].copy()
-    size = network.card.preprocessing.size
-    images = np.stack([network_image(photo.data, size) for photo in photos])
-    return images, np.stack([network_labels(truth, size) for truth in truths])
 
 
 def _forward(

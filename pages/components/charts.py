@@ -148,6 +148,11 @@ def choose_several(
     return chosen
 
 
+def choose(name: str, owner: str, values: list[str]) -> None:
+    """Make a choice of ``choose_several`` another one; for the callback of a button."""
+    st.session_state[f"curves_{name}_{owner}"] = values
+
+
 def to_address(name: str, words: list[str]) -> None:
     """Put a choice into the page's address."""
     if st.query_params.get_all(name) != words:

@@ -7,7 +7,7 @@ from core.domain.labels import Category
 from core.services import classes, projects
 from core.services.home import Store
 from pages.components.shell import author, part, shown_errors
-from pages.components.words import plain
+from pages.components.words import counted, plain
 
 DELETE = 0  # no category has this id
 
@@ -58,28 +58,34 @@ def _draw_removal(store: Store, project: Project) -> None:
         use = classes.use(store, project.id, gone)
         move_to = _ask_move(project.id, use, {c: n for c, n in names.items() if c != gone})
         st.caption("Runs keep their labels, and each photo's history keeps the old ones.")
-        if st.button(f"Remove “{plain(names[gone])}”", type="primary"):
+        is_open = move_to is None  # nobody has said yet what becomes of the objects
+        if st.button(f"Remove “{plain(names[gone])}”", type="primary", disabled=is_open):
             removal = classes.remove(store, project.id, gone, move_to=move_to or None, author=author())
-            what = f" {removal.images:,} photos have got a new revision." if removal.images else ""
+            changed = counted(removal.images, "photo has", "photos have")
+            what = f" {changed} got a new revision." if removal.images else ""
             st.toast(f"“{plain(names[gone])}” is removed.{what}", icon=":material/delete:")
             st.rerun()
 
 
-def _ask_move(project_id: str, use: classes.ClassUse, others: dict[int, str]) -> int:
-    """Give the id of the class that the objects become, or DELETE."""
+def _ask_move(project_id: str, use: classes.ClassUse, others: dict[int, str]) -> int | None:
+    """Give the id of the class that the objects become, or DELETE; None before something is chosen."""
     if use.suggestions:
-        st.write(f"{use.suggestions:,} suggestions of it go with it.")
+        st.write(f"{counted(use.suggestions, 'suggestion of it goes', 'suggestions of it go')} with it.")
     if not use.objects:
         st.write("No object is of this class.")
         return DELETE
-    st.write(f"**{use.objects:,} objects on {use.images:,} photos** are of this class.")
+    shown = f"{counted(use.objects, 'object')} on {counted(use.images, 'photo')}"
+    st.write(f"**{shown}** {'is' if use.objects == 1 else 'are'} of this class.")
     titles = {**{c: f"Become “{name}”" for c, name in others.items()}, DELETE: "Are deleted"}
     chosen = st.radio(
-        "They", list(titles), format_func=lambda c: titles.get(c, "–"), key=f"remove_move_{project_id}"
+        "They",
+        list(titles),
+        index=None if others else 0,
+        format_func=lambda c: titles.get(c, "–"),
+        key=f"remove_move_{project_id}",
     )
     if chosen == DELETE and use.nothing_else:
-        st.warning(
-            f"{use.nothing_else:,} labelled photos show nothing else: they then count as “No damage”.",
-            icon=":material/warning:",
-        )
+        alone = counted(use.nothing_else, "labelled photo shows", "labelled photos show")
+        then = "it then counts" if use.nothing_else == 1 else "they then count"
+        st.warning(f"{alone} nothing else: {then} as “No damage”.", icon=":material/warning:")
     return chosen

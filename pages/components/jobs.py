@@ -1,13 +1,18 @@
 """A job under way, followed until it is over."""
 
+from typing import Any
+
 import streamlit as st
 
 from core.domain.runs import WorkState
 from core.services import evaluation, workers
 from core.services.home import Store
 from pages.components.shell import part
-from pages.components.words import plain
+from pages.components.words import counted, plain
 
+CLASSES_NAMED = 8  # an import can bring hundreds of classes
+REASONS_AS_TEXT = 100  # more refusals than these are a table, which the browser draws line by line
+REASONS_HEIGHT = 280
 TITLES = {
     "import": "Import",
     "sample": "Drawing the sample project",
@@ -68,27 +73,45 @@ def _draw_report(job: evaluation.Job, session_key: str) -> None:
     elif job.result and "annotations" in job.result:
         _draw_import(job.result)
     elif job.result and "filled" in job.result:
-        st.success(f"{job.result['filled']:,} photos have got suggestions.", icon=":material/check_circle:")
+        filled = counted(job.result["filled"], "photo has", "photos have")
+        st.success(f"{filled} got suggestions.", icon=":material/check_circle:")
     if st.button("Close", key=f"close_{session_key}", icon=":material/close:"):
         st.session_state.pop(session_key, None)
         st.rerun()
 
 
-def _draw_import(result: dict) -> None:
+def _draw_import(result: dict[str, Any]) -> None:
     taken = sum(result["images"].values())
     parts = [
         f"{count} in {split}" for split, count in result["images"].items() if count and split != "unsplit"
     ]
     labels = sum(result["annotations"].values())
     where = f" ({', '.join(parts)})" if parts else ""
-    text = f"Imported {taken:,} photos{where} with {labels:,} annotations."
+    classes = result.get("classes", {})  # a worker of an older version does not tell them
+    text = f"Imported {counted(taken, 'photo')}{where} with {counted(labels, 'annotation')}"
+    text += f": {_class_words(classes)}." if classes else "."
     if result["already_there"]:
-        text += f" {result['already_there']:,} were there already."
+        text += f" {counted(result['already_there'], 'photo was', 'photos were')} there already."
     st.success(text, icon=":material/check_circle:")
     for note in result["notes"]:
         st.info(note, icon=":material/info:")
     if result["refused"]:
-        st.warning(
-            f"{len(result['refused'])} were refused; everything else was taken.", icon=":material/block:"
-        )
-        st.dataframe(result["refused"], hide_index=True, width="stretch")
+        _draw_refused(result["refused"])
+
+
+def _draw_refused(refused: list[dict[str, str]]) -> None:
+    """Say what was refused and why, in lines that a phone wraps; a very long list is a table."""
+    count = counted(len(refused), "file or label was", "files or labels were")
+    st.warning(f"{count} refused.", icon=":material/block:")
+    if len(refused) > REASONS_AS_TEXT:
+        st.dataframe(refused, hide_index=True, width="stretch")
+        return
+    with st.container(height=REASONS_HEIGHT if len(refused) > 5 else "content", border=False):
+        st.markdown("\n".join(f"- **{plain(r['file'])}**: {plain(r['reason'])}" for r in refused))
+
+
+def _class_words(classes: dict[str, int]) -> str:
+    """Name the classes with their annotations: "dent 30, scratch 4"."""
+    named = [f"{plain(name)} {count:,}" for name, count in list(classes.items())[:CLASSES_NAMED]]
+    more = len(classes) - len(named)
+    return ", ".join(named) + (f" and {counted(more, 'more class', 'more classes')}" if more else "")

@@ -59,8 +59,10 @@ def _draw_revisions(store: Store, image_id: str, author: str) -> None:
         st.caption(f"Note: {plain(note)}")
     if wants_it:
         made = history.restore(store, image_id, rev, author=author)
+        state = f" The photo is {STATE_TITLES[made.changed_state].lower()} now." if made.changed_state else ""
         left_out = f" {made.left_out} objects of removed classes stayed away." if made.left_out else ""
-        st.toast(f"Restored as revision {made.rev}; nothing was lost.{left_out}", icon=":material/restore:")
+        said = f"Restored as revision {made.rev}; nothing was lost.{state}{left_out}"
+        st.toast(said, icon=":material/restore:")
         _page(image_id, None)
         st.rerun()  # the canvas takes the new revision
 

@@ -36,6 +36,9 @@ def draw_photo(
         return _draw_without_picture(store, run, image_id, epoch, **ends)
     if missing := [plain(r.name) for r in runs if r.id not in {shown.id for shown in series}]:
         st.caption(f"No picture of this photo from: {', '.join(missing)}")
+    drawn = [r for r in runs if r.id in {shown.id for shown in series}]
+    if others := [plain(r.name) for r in results.with_other_labels(store, drawn, image_id)]:
+        st.caption(f"Measured on other labels of this photo than those shown: {', '.join(others)}")
     image = evaluation.image(store, image_id)
     return viewer(
         key=f"viewer_{run.id}",

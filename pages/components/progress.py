@@ -8,6 +8,7 @@ import streamlit as st
 from core.services import projects
 from core.services.home import Store
 from pages.components.shell import part
+from pages.components.words import counted
 
 
 @part
@@ -33,7 +34,8 @@ def _draw_states(overview: projects.Overview) -> None:
     st.markdown(" · ".join(f"{title} **{count:,}**" for title, count in counts.items() if count))
     waiting = f" {overview.suggestions:,} suggestions wait." if overview.suggestions else ""
     st.caption(
-        f"{overview.objects:,} objects; {overview.no_damage:,} labelled photos show no damage.{waiting}"
+        f"{counted(overview.objects, 'object')}; "
+        f"{counted(overview.no_damage, 'labelled photo shows', 'labelled photos show')} no damage.{waiting}"
     )
 
 

@@ -80,14 +80,21 @@ def over_in_words(found: Intervals) -> str:
 
 
 def few_in_words(found: Intervals) -> str:
-    """Say that an interval of so few photos says little; nothing where they suffice, or there is none."""
-    if found.groups >= FEW or found.of.miou_foreground is None:
+    """Say that an interval of so few photos, or of a class on so few, says little.
+
+    Nothing where they suffice, or there is no interval.
+    """
+    if min(found.groups, found.rarest) >= FEW or found.of.miou_foreground is None:
         return ""
-    return f":orange[:material/warning: Only {found.groups} {_units(found)}: such an interval says little.]"
+    few = f"Only {found.groups} {_units(found)}"
+    if found.groups >= FEW:
+        few = f"Some class is seen on only {found.rarest} {_units(found, found.rarest)}"
+    return f":orange[:material/warning: {few}: such an interval says little.]"
 
 
-def _units(found: Intervals) -> str:
-    return "cars or claims" if found.groups < found.images else "photos"
+def _units(found: Intervals, count: int = 2) -> str:
+    one, several = ("car or claim", "cars or claims") if found.groups < found.images else ("photo", "photos")
+    return one if count == 1 else several
 
 
 def _draw_figures(shown: Epoch, found: Intervals) -> None:

@@ -9,9 +9,9 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.domain.images import Image
-from core.domain.labels import Category
+from core.domain.labels import Category, Split
 from core.domain.runs import Epoch, Job, Run
-from core.services import confusions, evaluation, predictors, projects, training
+from core.services import confusions, evaluation, intervals, predictors, projects, training
 from core.services.confusions import Cell, Choice, MeasuredPhotos, Order
 from core.services.evaluation import EpochPicture
 from core.services.home import Store
@@ -103,18 +103,56 @@ def choose_rivals(store: Store, run: Run) -> list[Run]:
 
 def _comparable(store: Store, run: Run) -> dict[str, Run]:
     """Give the project's other runs, by id, with the same classes and a validation photo in common."""
-    names, photos = _validated(store, run, run.data_version_id)
+    classes, _, revs = _validated(store, run, run.data_version_id)
     others = {o.id: o for o in training.list_runs(store, run.project_id) if o.epochs_done and o.id != run.id}
     data = {o.id: _validated(store, o, o.data_version_id) for o in others.values()}
-    return {o: others[o] for o, (known, shared) in data.items() if known == names and shared & photos}
+    return {
+        o: others[o] for o, (known, _, theirs) in data.items() if known == classes and theirs.keys() & revs
+    }
+
+
+def with_other_labels(store: Store, runs: Sequence[Run], image_id: str) -> list[Run]:
+    """Give the runs that were measured on other labels of a photo than the first of them was."""
+
+    def labels(run: Run) -> tuple[int | None, frozenset[int]]:
+        _, ignored, revs = _validated(store, run, run.data_version_id)
+        return revs.get(image_id), ignored
+
+    return [run for run in runs if labels(run) != labels(runs[0])]
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def _validated(_store: Store, _run: Run, version_id: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Give a data version's class names and the ids of its validation photos; a version never changes."""
+def _validated(
+    _store: Store, _run: Run, version_id: str
+) -> tuple[tuple[int, ...], frozenset[int], dict[str, int]]:
+    """Give the ids of a data version's classes, in order, and of those that count nowhere; then revisions.
+
+    Revisions are those of the labels of its validation photos, by id. A version never changes.
+    """
     version = training.data_version(_store, _run)
-    photos = frozenset(item.image_id for item in version.items if item.split == "valid")
-    return tuple(category.name for category in version.categories), photos
+    classes = tuple(category.category_id for category in version.categories)
+    ignored = frozenset(category.category_id for category in version.ignored)
+    return classes, ignored, {item.image_id: item.rev for item in version.split("valid")}
+
+
+def warn_of_different_data(store: Store, runs: Sequence[Run], splits: Sequence[Split]) -> None:
+    """Warn where runs beside each other were not measured on the same photos, labels and classes."""
+    different = [
+        split
+        for split in splits
+        if len({_measured_on(store, run, run.data_version_id, split) for run in runs}) > 1
+    ]
+    if different:
+        st.warning(
+            f"Measured on different photos or labels in {' and '.join(different)}: these figures do not "
+            "compare.",
+            icon=":material/warning:",
+        )
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _measured_on(_store: Store, _run: Run, version_id: str, split: Split) -> str:
+    return intervals.measured_on(_store, _run, split)
 
 
 def measured_photos(store: Store, run: Run, epoch: Epoch) -> MeasuredPhotos | None:

@@ -131,7 +131,9 @@ def _draw_buttons(store: Store, run: Run, epochs: list[Epoch]) -> None:
         ):
             training.resume(store, run.id)
             st.rerun()
-        if pressed("Clone", "content_copy", "Fills the settings on the left with this run's."):
+        if epochs and pressed("Review", "compare", "Its predictions beside the labels, epoch by epoch."):
+            st.switch_page("pages/review.py", query_params={"run": run.id})
+        if pressed("Clone", "content_copy", "Fills the settings of a new run with this one's."):
             fill_from(run)
             st.rerun()
         if any(epoch.checkpoint for epoch in epochs) and pressed(

@@ -46,6 +46,11 @@ def day_and_clock(moment: datetime) -> str:
     return here.strftime("%H:%M") if is_today else f"{here.day} {here.strftime('%b %H:%M')}"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Say how many there are: "1 photo", "1,200 photos"; ``many`` is a plural that s does not make."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def plain(text: str) -> str:
     """Keep a name from being read as Markdown, or as an e-mail address."""
     escaped = text.translate({ord(sign): f"\\{sign}" for sign in "\\`*_[]{}$:<>#"})

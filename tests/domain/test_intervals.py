@@ -160,6 +160,57 @@ def test_a_class_absent_from_a_draw_is_left_out_of_its_mean_and_not_counted_as_z
     assert found.iou[1] == found.iou[2] == Interval(1, 1, 1)
 
 
+def with_rare_classes(rare: int, on: int = 1) -> Matrices:
+    """Make 30 photos: a class that 20 of them show is found well, rare ones on photos of their own never."""
+    matrices = np.zeros((30, 2 + rare, 2 + rare), np.int64)
+    matrices[:, 0, 0] = 9000
+    matrices[:20, 1, 1], matrices[:20, 1, 0] = 900, 100
+    for channel in range(2, 2 + rare):
+        first = on * (channel - 2)
+        matrices[first : first + on, channel, 0] = 50
+    return matrices
+
+
+@pytest.mark.parametrize("rare", [2, 8])
+def test_an_interval_holds_its_score_though_draws_are_without_the_rare_classes(rare: int) -> None:
+    matrices = with_rare_classes(rare)
+    how = Resampling()
+
+    found = bootstrap(count(matrices), how=how).of.miou_foreground
+
+    assert found is not None and found.value == pytest.approx(0.9 / (1 + rare))
+    assert found.low <= found.value <= found.high
+    drawn = drawn_in_a_loop(matrices, [None] * 30, how)[:, 0]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    assert found.high == pytest.approx(max(high, found.value))
+    assert found.low == pytest.approx(min(low, found.value)), "no wider than need be"
+
+
+def test_a_difference_lies_in_its_interval() -> None:
+    # A alone finds the eight rare classes, which fall out of many draws.
+    missed = with_rare_classes(8)
+    hit = missed.copy()
+    for channel in range(2, 10):
+        hit[:, channel, channel], hit[:, channel, 0] = missed[:, channel, 0], 0
+
+    found = compare(count(hit), count(missed)).of.miou_foreground
+
+    assert found is not None and found.value == pytest.approx(8 / 9)
+    assert 0 < found.low < found.value <= found.high
+
+
+def test_the_rarest_class_is_the_one_that_the_fewest_groups_show() -> None:
+    matrices = with_rare_classes(2, on=3)
+
+    assert bootstrap(count(matrices)).rarest == 3
+    assert bootstrap(count(matrices), [f"car {n // 15}" for n in range(30)]).rarest == 1
+    matrices[20:27, 0, 3] = 5  # called so, where nothing is
+    matrices[:, 2] = 0  # a class that nothing shows is none of them
+    assert bootstrap(count(matrices)).rarest == 10
+    matrices[:, :, 1:] = matrices[:, 1:] = 0
+    assert bootstrap(count(matrices)).rarest == 0, "no damage at all"
+
+
 def test_what_one_photo_alone_shows_has_no_interval() -> None:
     matrices = np.zeros((20, 4, 4), np.int64)
     matrices[:, 1, 1], matrices[:, 1, 0] = 10, np.arange(20)

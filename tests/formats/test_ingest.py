@@ -73,6 +73,7 @@ def test_a_labelled_image_arrives_with_files_split_and_labels(project: Key, fold
     assert report.to_json() == {
         "images": {"train": 1, "valid": 0, "test": 0, "unsplit": 0},
         "annotations": {"train": 1, "valid": 0, "test": 0, "unsplit": 0},
+        "classes": {"dent": 1},
         "categories": ["dent"],
         "refused": [],
         "already_there": 0,
@@ -98,7 +99,35 @@ def test_importing_twice_changes_nothing(project: Key, folder: Path) -> None:
 
     assert listed(project) == before
     assert sum(report.images.values()) == sum(report.annotations.values()) == 0
-    assert report.already_there == 1
+    assert (report.already_there, report.classes) == (1, {})
+    assert report.notes[-1] == "The labels of 1 photo that was there already stayed as they were."
+
+
+def test_a_photo_that_is_there_and_brings_no_labels_says_nothing_of_labels(
+    project: Key, folder: Path
+) -> None:
+    one_image_coco(folder / "coco", [SQUARE])
+    import_path(*project, folder / "coco")
+
+    report = import_path(*project, folder / "coco" / "a.jpg")
+
+    assert (report.already_there, report.notes) == (1, ())
+
+
+def test_annotations_are_counted_by_the_projects_name_of_their_class(project: Key, folder: Path) -> None:
+    store, project_id = project
+    with store.write() as connection:
+        projects.add_category(connection, project_id, "Dent")
+    for name, seed in (("a.jpg", 1), ("b.jpg", 2)):
+        put(folder / name, photo(seed))
+    records = [image_record(1, "a.jpg"), image_record(2, "b.jpg")]
+    drawn = [annotation(1, 1, [SQUARE], 2), annotation(2, 1, [SQUARE]), annotation(3, 2, [SQUARE])]
+    scratch = {"id": 2, "name": "scratch", "supercategory": ""}
+    put(folder / "x.json", coco(records, drawn, (DENT, scratch)))
+
+    report = import_path(*project, folder)
+
+    assert list(report.classes.items()) == [("Dent", 2), ("scratch", 1)]
 
 
 def test_labels_are_added_to_a_photo_that_is_there_without(project: Key, folder: Path) -> None:
@@ -110,7 +139,7 @@ def test_labels_are_added_to_a_photo_that_is_there_without(project: Key, folder:
     (image,) = listed(project)
     assert (image.state, image.rev, image.split) == (ImageState.DONE, 1, "valid")
     assert (report.images["valid"], report.annotations["valid"], report.already_there) == (1, 1, 0)
-    assert report.notes == ("1 photos that were there without labels have got theirs.",)
+    assert report.notes == ("Labels were added to 1 photo that was there without any.",)
 
 
 def test_labels_that_cannot_be_added_are_reported_and_the_photo_stays_unlabelled(

@@ -1,6 +1,7 @@
 """The Curves page: what is drawn, what the address keeps, what a click opens, and what cannot be drawn."""
 
 import base64
+import codecs
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.testing.v1 import AppTest
 
 from core.domain.images import Project
@@ -211,6 +213,28 @@ def test_a_run_without_an_epoch_and_a_failed_one_are_named(
     assert list(lines(figures(page)["Loss"]).values()) == [[0.5]]
 
 
+def test_a_run_under_way_is_drawn_beside_the_last_finished_one_or_offered(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    done, claim = start(store, project, "First")
+    add_epoch(store, claim, 1, 0.5)
+    lifecycle.succeed(store, RUNS, claim)
+    run, _ = start(store, project, "Next")
+    page = open_page("curves")
+    choice = f"curves_runs_{project.id}"
+
+    assert page.multiselect(key=choice).value == [run.id, done.id]
+    assert "Next has no finished epoch yet." in texts(page)
+
+    page.multiselect(key=choice).set_value([done.id]).run()
+    assert "“Next” is under way." in texts(page)
+    next(button for button in page.button if button.label == "Draw too").click().run()
+
+    assert not page.exception
+    assert page.multiselect(key=choice).value == [done.id, run.id]
+    assert not [button for button in page.button if button.label == "Draw too"]
+
+
 def test_before_the_first_epoch_the_page_waits_for_it(
     store: Store, project: Project, open_page: OpenPage
 ) -> None:
@@ -282,6 +306,50 @@ def test_a_chart_drawn_anew_keeps_what_was_zoomed_and_hidden(
     assert hidden == [f"{run.id}-train"]
     page.button_group(key="curves_x").set_value("step").run()
     assert "range" not in figures(page)["Loss"]["layout"]["xaxis"]  # epochs are no steps
+
+
+def test_runs_of_other_photos_or_labels_are_not_drawn_over_each_other_unsaid(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made: list[str] = []
+    for name in ("first", "second", "third"):
+        if name == "third":
+            add_image(store, project, 9, square(1), split="valid")
+        run, claim = start(store, project, name)
+        add_epoch(store, claim, 1, 0.5)
+        lifecycle.succeed(store, RUNS, claim)
+        made.append(run.id)
+    page = open_page("curves")
+    choice = page.multiselect(key=f"curves_runs_{project.id}")
+
+    choice.set_value(made[:2]).run()
+    assert "do not compare" not in texts(page), "the same data"
+    choice.set_value(made).run()
+
+    warning = "Measured on different photos or labels in valid: these figures do not compare."
+    assert [w.value for w in page.warning] == [warning]
+    page.button_group(key="curves_lines").set_value(["train"]).run()
+    assert not page.warning, "no figure of valid is drawn"
+
+
+def test_the_csv_says_in_its_first_bytes_that_it_is_utf_8(
+    store: Store, project: Project, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[Callable[[], bytes]] = []
+    register = MediaFileManager.add_deferred
+
+    def watched(self: MediaFileManager, data: Callable[[], bytes], *args: Any, **kwargs: Any) -> str:
+        offered.append(data)
+        return register(self, data, *args, **kwargs)
+
+    monkeypatch.setattr(MediaFileManager, "add_deferred", watched)
+    _, claim = start(store, project, "Türkratzer")
+    add_epoch(store, claim, 1, 0.5)
+
+    open_page("curves")
+
+    written = offered[-1]()
+    assert written.startswith(codecs.BOM_UTF8) and "Türkratzer" in written.decode("utf-8-sig")
 
 
 def test_names_are_no_markup(store: Store, project: Project, open_page: OpenPage) -> None:

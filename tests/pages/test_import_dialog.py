@@ -82,10 +82,29 @@ def test_clear_files_are_taken_without_a_question(store: Store, open_page: OpenP
 
     page = opened_with(store, open_page, project, packed)
 
-    assert "Imported 1 photos with 3 annotations" in page.success[0].value
+    assert page.success[0].value == "Imported 1 photo with 3 annotations: dent 1, rust 1, void 1."
     assert "Recognised: Class masks beside photos" in texts(page)
     assert [c.name for c in projects.get(store, project.id).categories] == ["dent", "rust", "void"]
     assert uploads_left(store) == 0
+
+
+def test_what_was_there_already_and_what_was_refused_is_said_in_text(
+    store: Store, open_page: OpenPage
+) -> None:
+    project = project_with(store)
+    records = [image_record(1, "a.jpg", SIZE_WH), image_record(2, "b.jpg", SIZE_WH)]
+    document = coco(records, [annotation(1, 1, [SQUARE])])
+    packed = zip_of({"a.jpg": photo_bytes(1), "b.jpg": b"no photo", "coco.json": document.encode()})
+    opened_with(store, open_page, project, packed)
+
+    page = opened_with(store, open_page, project, packed)
+
+    said = "Imported 0 photos with 0 annotations. 1 photo was there already."
+    assert page.success[0].value == said
+    assert "The labels of 1 photo that was there already stayed as they were." in texts(page)
+    assert page.warning[0].value == "1 file or label was refused."
+    assert any(m.value.startswith("- **b.jpg**: ") for m in page.markdown)
+    assert not page.dataframe, "a phone would cut its lines"
 
 
 def test_masks_without_names_are_asked_about_and_the_answer_is_what_is_imported(

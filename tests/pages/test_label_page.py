@@ -173,7 +173,7 @@ def test_progress_counts_photos_and_people(
     assert not test.exception
     said = texts(test)
     assert "Done **2** · Approved **1** · Rejected **2** · In progress **1**" in said
-    assert "3 objects; 1 labelled photos show no damage." in said
+    assert "3 objects; 1 labelled photo shows no damage." in said
     people = test.dataframe[0].value
     assert people.to_dict("list") == {
         "Person": ["Without a name", "Ana"],
@@ -189,8 +189,9 @@ def test_a_class_in_use_is_removed_after_a_question(
 
     test.selectbox(key=f"remove_class_{project.id}").set_value(1).run()
     assert "**2 objects on 2 photos** are of this class." in texts(test)
+    assert next(b for b in test.button if b.label == "Remove “dent”").disabled, "nothing is chosen yet"
     test.radio(key=f"remove_move_{project.id}").set_value(0).run()
-    assert any("1 labelled photos show nothing else" in warning.value for warning in test.warning)
+    assert any("1 labelled photo shows nothing else: it then" in warning.value for warning in test.warning)
     test.radio(key=f"remove_move_{project.id}").set_value(2).run()
     next(button for button in test.button if button.label == "Remove “dent”").click().run()
 
@@ -218,9 +219,11 @@ def test_the_last_class_can_go_too(store: Store, open_page: OpenPage) -> None:
     test = open_page("label")
 
     test.selectbox(key=f"remove_class_{project.id}").set_value(1).run()
+    assert "**1 object on 1 photo** is of this class." in texts(test)
     next(button for button in test.button if button.label == "Remove “dent”").click().run()
 
     assert "What do you want to find?" in texts(test)
+    assert [toast.value for toast in test.toast] == ["“dent” is removed. 1 photo has got a new revision."]
     assert annotations.current(store, image.id).annotations == ()
 
 

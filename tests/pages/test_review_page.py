@@ -1,6 +1,7 @@
 """The Review page says what an epoch's figures are worth, and which epochs are as good as the best one."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ from streamlit.testing.v1 import AppTest
 
 from core.domain.images import Project
 from core.domain.intervals import Ties, bootstrap, count
+from core.domain.labels import ImageState
 from core.domain.training import VersionItem
-from core.storage import runs
+from core.storage import annotations, run_marks, runs
 from core.storage.runs import ImageRecord
 from core.storage.store import Store
-from pages.components.promotion import ties_in_words
+from pages.components.promotion import few_in_words, ties_in_words
 from tests.builders import add_image, project_with, square
 from tests.pages.said import press, texts
 from tests.pages.trained import finish_run
@@ -165,6 +167,106 @@ def test_a_photo_that_the_filter_takes_out_makes_way_for_the_worst_of_the_others
 
     assert not test.exception and test.session_state["review_image"] == ids[2]
     assert "2 of 3 validation photos, worst first" in texts(test)
+
+
+def test_a_class_on_few_photos_comes_with_a_warning(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made = found_share([0.5] * 12, classes=3)
+    made[1:, 2] = 0  # one photo alone shows a scratch
+    measured_run(store, project, photos(store, project, [None] * 12), {1: made})
+
+    test = open_page("review")
+
+    assert "95 % intervals over 12 photos" in texts(test)
+    assert "Some class is seen on only 1 photo: such an interval says little." in texts(test)
+
+
+def test_a_class_on_few_cars_comes_with_a_warning() -> None:
+    made = found_share([0.5] * 24, classes=3)
+    made[4:, 2] = 0
+
+    few = few_in_words(bootstrap(count(made), [f"car {n // 2}" for n in range(24)]))
+
+    assert "Some class is seen on only 2 cars or claims: such an interval says little." in few
+
+
+def open_address(open_page: OpenPage, **address: str) -> AppTest:
+    """Open the page by an address."""
+    test = open_page("home").switch_page("pages/review.py")
+    for name, words in address.items():
+        test.query_params[name] = words
+    test.run()
+    assert not test.exception, test.exception
+    return test
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("1", 1), ("9" * 5000, 2), ("-1", 2), ("1e0", 2)])
+def test_an_epoch_in_the_address_that_there_is_not_is_the_best_one(
+    store: Store, project: Project, open_page: OpenPage, asked: str, shown: int
+) -> None:
+    made = {number: found_share([number / 3] * 4, classes=3) for number in (1, 2)}
+    run = measured_run(store, project, photos(store, project, [None] * 4), made)
+
+    test = open_address(open_page, run=run.id, epoch=asked)
+
+    assert f"**Epoch {shown}**" in texts(test)
+
+
+def test_another_run_does_not_begin_with_the_epoch_of_the_run_before(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made_of = photos(store, project, [None] * 4)
+    made = {number: found_share([number / 3] * 4, classes=3) for number in (1, 2)}
+    one, other = (measured_run(store, project, made_of, made) for _ in range(2))
+    run_marks.rename(store, other.id, "other")
+    test = open_address(open_page, run=one.id, epoch="1", view="any")
+
+    test.selectbox(key="review_run").set_value(other.id).run()
+    test.run()
+    test.segmented_control[0].set_value("Validation photos").run()
+
+    assert not test.exception and "**Epoch 2**" in texts(test)
+    test.selectbox(key="review_run").set_value(one.id).run()
+    assert "**Epoch 1**" in texts(test), "the address asked for it"
+
+
+def test_a_renamed_class_is_the_same_and_one_of_the_same_name_another(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made_of, made = photos(store, project, [None] * 4), {1: epochs(4)[1]}
+    dent, scratch = project.categories
+    run = measured_run(store, project, made_of, made)
+    renamed = measured_run(store, project, made_of, made, [replace(dent, name="bump"), scratch])
+    run_marks.rename(store, renamed.id, "renamed")
+    measured_run(store, project, made_of, made, [replace(dent, category_id=3), scratch])
+
+    test = open_address(open_page, run=run.id)
+
+    (choice,) = test.multiselect
+    assert choice.label == "Compare with" and choice.options == ["renamed"]
+
+
+def test_a_rival_measured_on_other_labels_of_the_photo_on_show_is_named(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    made_of, made = photos(store, project, [None] * 2), {1: found_share([0.5, 0.6], classes=3)}
+    first = made_of[0]
+    annotations.save(store, first.image_id, [square(2)], base_rev=1, state=ImageState.DONE)
+    run = measured_run(store, project, made_of, made)
+    same = measured_run(store, project, made_of, made)
+    other = measured_run(store, project, [replace(first, rev=2), *made_of[1:]], made)
+    run_marks.rename(store, other.id, "newer labels")
+    test = open_address(open_page, run=run.id)
+    said = "Measured on other labels of this photo than those shown: "
+    assert test.session_state["review_image"] == first.image_id and said not in texts(test)
+
+    test.multiselect[0].set_value([same.id, other.id]).run()
+
+    assert said + "newer labels" in texts(test)
+    test.session_state["review_image"] = made_of[1].image_id
+    test.run()
+    assert said not in texts(test), "they know the same of this one"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from core.storage.lifecycle import RUNS, Claim, Room
 from core.storage.store import Store
 from tests.builders import add_image, project_with, square
 from tests.pages.said import press, progress_texts, texts
+from tests.pages.test_runs_page import finish_copy
 from tests.pages.trained import finish_run
 from tests.services.reported import worker_report
 from tests.services.test_recipes import RESULT, finish
@@ -318,6 +319,31 @@ def test_a_stopped_run_is_resumed_from_its_card(store: Store, project: Project, 
     press(test, "Resume")
 
     assert training.get_run(store, run.id).state is WorkState.QUEUED
+
+
+def test_a_run_is_looked_at_from_its_card(store: Store, open_page: OpenPage) -> None:
+    first = finish_run(store, project_with(store, "dent", "scratch"), epochs=2)
+    finish_copy(store, first, 0.9)
+    test = open_page("train")
+
+    test.button(key=f"review_{first.id}").click().run()
+
+    assert not test.exception
+    assert test.title[0].value == "Review"
+    assert test.selectbox(key="review_run").value == first.id
+
+
+def test_without_a_run_the_page_names_no_side_of_the_screen(
+    store: Store, project: Project, open_page: OpenPage
+) -> None:
+    test = open_page("train")
+    assert "Start one; it goes on in the background." in texts(test)
+
+    run = queued(store, project)
+    test.run()
+
+    assert "review" not in "".join(str(button.key) for button in test.button), "there is nothing to see yet"
+    assert "left" not in test.button(key=f"clone_{run.id}").help
 
 
 def test_older_runs_are_a_click_away(store: Store, project: Project, open_page: OpenPage) -> None:

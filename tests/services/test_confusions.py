@@ -167,6 +167,18 @@ def test_the_state_tells_when_to_read_again(store: Store) -> None:
     assert len({*seen, confusions.state(store, run, again)}) == 5
 
 
+def test_the_state_tells_that_an_epoch_was_measured_once_more_with_pictures(store: Store) -> None:
+    run = finish_run(store, project_with(store, "dent", "scratch"), epochs=1)
+    (epoch,) = runs.epochs(store, run.id)
+    measured = runs.records(store, run.id, 1)
+    runs.set_records(store, run.id, 1, "valid", [replace(r, prediction="", confidence="") for r in measured])
+    before = confusions.state(store, run, epoch)
+
+    runs.set_records(store, run.id, 1, "valid", measured)
+
+    assert confusions.state(store, run, epoch) != before
+
+
 def test_classes_are_scored_over_all_photos_and_counted_where_labels_show_them() -> None:
     categories = [
         Category(n, name, PALETTE[n]) for n, name in enumerate(("dent", "scratch", "crack"), start=1)

@@ -1,11 +1,14 @@
 """What pages show of a run stays true when the project changes after it."""
 
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from core.domain.errors import NotFound
-from core.domain.labels import Category
+from core.domain.labels import Category, ImageState, Source
+from core.domain.presets import PRESETS
 from core.imaging.reading import decode_grey
 from core.services import evaluation, pictures, projects, training
 from core.storage import images, runs
@@ -20,6 +23,12 @@ def truth_of(store: Store, run_id: str, image_id: str) -> np.ndarray:
     return decode_grey(pictures.truth_png(store, image_id, parameters))
 
 
+def link_target(store: Store, link: str) -> np.ndarray:
+    address = urlsplit(link)
+    image_id = address.path.removeprefix("truth/")
+    return decode_grey(pictures.truth_png(store, image_id, dict(parse_qsl(address.query))))
+
+
 def test_a_class_renamed_after_a_run_keeps_its_truth(store: Store) -> None:
     project = project_with(store, "dent", "scratch")
     run = finish_run(store, project, epochs=2)
@@ -32,6 +41,39 @@ def test_a_class_renamed_after_a_run_keeps_its_truth(store: Store) -> None:
 
     assert before.any()
     assert (truth_of(store, run.id, image_id) == before).all()
+
+
+def test_pixels_that_count_nowhere_stay_apart_from_background_in_the_truth_on_show(store: Store) -> None:
+    project = project_with(store, "dent", "dirt")
+    for seed in (1, 2):
+        add_image(store, project, seed, square(1), split="train")
+    image = add_image(store, project, 3, square(1, 10), square(2, 50), split="valid")
+    run = training.start_run(store, project.id, replace(PRESETS["tiny"].config, ignore_class="dirt"))
+
+    links = (
+        evaluation.truth_link(store, run, image),
+        pictures.truth_link(store, image, 1, pictures.ANY_DAMAGE, ignored=[2]),
+        pictures.truth_link(store, image, 1, pictures.ANY_DAMAGE),
+    )
+    shown = [np.bincount(link_target(store, link).ravel(), minlength=256) for link in links]
+
+    assert [(pixels[1], pixels[255]) for pixels in shown] == [(400, 400), (400, 400), (800, 0)]
+
+
+def test_only_photos_whose_labels_count_are_offered_for_a_look(store: Store) -> None:
+    project = project_with(store, "dent", "scratch")
+    run = finish_run(store, project, epochs=1)
+    guess = replace(square(1), source=Source.SUGGESTED)
+    add_image(store, project, 7, guess, state=ImageState.UNLABELLED)
+    add_image(store, project, 8, square(1), state=ImageState.IN_PROGRESS)
+    add_image(store, project, 9, square(1))
+
+    offered = {image.id for image in evaluation.labelled_images(store, run, project.id)}
+
+    everything = images.list_page(store, project.id, images.ImageFilter())
+    pictured = {score.image_id for score in evaluation.image_scores(store, run, 1)}
+    assert offered == {image.id for image in everything if image.state is ImageState.DONE} - pictured
+    assert len(everything) - len(offered) - len(pictured) == 2
 
 
 def test_a_validation_photo_deleted_after_a_run_leaves_the_list_and_nothing_else(store: Store) -> None:

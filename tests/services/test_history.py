@@ -91,7 +91,7 @@ def test_restoring_is_a_new_revision_and_loses_nothing(store: Store) -> None:
 
     made = history.restore(store, image.id, 1, author="Eve")
 
-    assert (made.rev, made.left_out) == (3, 0)
+    assert (made.rev, made.left_out, made.changed_state) == (3, 0, ImageState.DONE)
     now = annotations.current(store, image.id)
     assert (now.annotations, now.note, now.author) == ((first,), "fine", "Eve")
     assert images.get(store, image.id).state is ImageState.DONE  # nobody has looked at it since
@@ -110,7 +110,7 @@ def test_what_is_of_a_removed_class_stays_in_the_history(store: Store) -> None:
 
     made = history.restore(store, image.id, 1)
 
-    assert made.left_out == 1
+    assert (made.left_out, made.changed_state) == (1, None)
     assert annotations.current(store, image.id).annotations == (dent,)
     assert changes(store, image.id)[1:] == [
         "Removed 1 scratch.",

@@ -1,6 +1,7 @@
 """Intervals and ties from what runs left in the database, whole cars drawn, and pairs of checkpoints."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +130,27 @@ def test_a_split_of_its_own_has_an_interval_of_its_own(store: Store, project: Pr
 
     assert intervals.of_checkpoint(store, run, 1, "test") == bootstrap(count(matrices))
     assert intervals.of_checkpoint(store, run, 1).images == 4
+
+
+def test_runs_are_measured_on_the_same_where_photos_labels_and_classes_are(
+    store: Store, project: Project
+) -> None:
+    dent, scratch = project.categories
+
+    def measured_on(made_of: Sequence[VersionItem], *categories: Category) -> str:
+        run = measured_run(store, project, made_of, {}, categories or project.categories)
+        return intervals.measured_on(store, run, "valid")
+
+    same = measured_on(items(3))
+    assert measured_on([*items(3)[1:], VersionItem("more", "e" * 64, 1, "train")]) == same, "of valid alone"
+    assert measured_on(items(3), replace(dent, name="bump"), scratch) == same, "a name is no class"
+    other = {
+        measured_on(items(3, rev=2)),
+        measured_on(items(4)),
+        measured_on(items(3), dent),
+        measured_on(items(3), dent, replace(scratch, category_id=3)),
+    }
+    assert len({same, *other}) == 5
 
 
 def test_an_epoch_that_was_not_measured_has_a_sentence(store: Store, project: Project) -> None:

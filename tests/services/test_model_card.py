@@ -20,14 +20,26 @@ from core.domain.errors import AppError, Conflict, NotFound
 from core.domain.labels import Category
 from core.domain.presets import PRESETS
 from core.domain.runs import Champion, Epoch, Run
+from core.domain.training import VersionItem
+from core.formats.ingest import add_photo
 from core.imaging.reading import decode_rgb
-from core.services import card_facts, card_writing, evaluation, intervals, model_card, projects, training
+from core.services import (
+    card_facts,
+    card_writing,
+    evaluation,
+    every_epoch,
+    intervals,
+    model_card,
+    projects,
+    training,
+)
 from core.storage import images, lifecycle, processes, run_marks, runs, tables
 from core.storage.lifecycle import RUNS, Room
 from core.storage.runs import ImageRecord
 from core.storage.store import Store
-from tests.builders import add_image, project_with, square
+from tests.builders import add_image, photo_bytes, project_with, square
 from tests.pages.trained import finish_run
+from tests.services.test_intervals import measured_run
 
 EVIL = "<script>alert(1)</script>|[x](javascript:alert(1))`*"
 # Rows truth, columns prediction: background, dent, scratch. The second photo shows no damage at all.
@@ -193,6 +205,29 @@ def test_the_best_epoch_that_is_another_one_is_named(store: Store) -> None:
 
     assert "The validation photos choose epoch 3, with 1.000, and not this one." in trust
     assert "choose epoch" not in " ".join(model_card.build(store, run, 3).trust)
+
+
+def test_what_was_not_apart_stays_so_when_a_photo_of_it_is_deleted(store: Store) -> None:
+    project = project_with(store, "dent", "scratch")
+    alike = [
+        add_photo(store, project.id, f"{width}.jpg", photo_bytes(100, (width, 66))) for width in (96, 98)
+    ]
+    learnt, *measured = [*alike, add_image(store, project, 7, square(1))]
+    items = [
+        VersionItem(learnt.id, learnt.sha256, 0, "train", "car 1"),
+        *(VersionItem(image.id, image.sha256, 0, "valid", "car 1") for image in measured),
+    ]
+    run = measured_run(store, project, items, {1: np.stack([DAMAGED, DAMAGED])})
+    before = every_epoch.leaks(store, run)
+
+    images.delete(store, [learnt.id])
+
+    group, photos = every_epoch.leaks(store, run)
+    assert [group, photos] == before
+    assert "same group are in train and in valid or test: “car 1”" in group
+    assert "in valid that look almost like one in train: 1 of 2" in photos
+    trust = model_card.build(store, run, 1).trust
+    assert trust[:2] == (group, photos) and "No photos that look almost" not in " ".join(trust)
 
 
 def test_settings_other_than_the_presets_are_listed(store: Store) -> None:

@@ -153,6 +153,20 @@ def test_runs_wait_behind_others_and_for_free_gpus(store: Store, queue_run: Call
     assert training.waiting_reason(store, running) == "", "it does not wait"
 
 
+def test_a_run_claimed_while_the_queue_is_read_does_not_wait_for_itself(
+    store: Store, queue_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported.report(store, worker_report("desk"))
+    first, second = queue_run(), queue_run()
+    before = training.list_runs(store)
+    claimed(store, "desk", Room(1))
+    monkeypatch.setattr(training, "list_runs", lambda store: before)
+
+    assert [(waiting.run.id, waiting.reason) for waiting in training.queue(store)] == [
+        (second.id, f"Busy with “{first.name}”.")
+    ]
+
+
 def test_a_machine_without_gpus_names_what_it_is_busy_with(
     store: Store, queue_run: Callable[..., Run]
 ) -> None:

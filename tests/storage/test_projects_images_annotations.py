@@ -185,6 +185,15 @@ def test_a_deleted_image_is_gone_but_data_versions_still_read_it(store: Store, p
     assert (read.data, len(read.annotations)) == (b"original", 1)
 
 
+def test_what_a_photo_looks_like_is_known_after_it_is_deleted(store: Store, project: Project) -> None:
+    kept, gone = (add_image(store, project, sha256) for sha256 in ("aa", "bb"))
+    add_image(store, projects.create(store, "Other"), "cc")
+
+    images.delete(store, [gone])
+
+    assert images.phashes(store, project.id) == {kept: PHOTO.phash, gone: PHOTO.phash}
+
+
 def test_a_deleted_photo_can_come_again_as_a_new_image(store: Store, project: Project) -> None:
     first = add_image(store, project, "aa")
     images.delete(store, [first])

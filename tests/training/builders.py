@@ -91,7 +91,26 @@ def _build_two_layers(encoder: str, encoder_weights: str | None, num_classes: in
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, num_classes, 1))
 
 
+class TwoOutputs(nn.Module):
+    """A net whose answer is the second of its guesses; the first one is learnt from as well."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.guess = nn.Conv2d(3, num_classes, 3, padding=1)
+        self.answer = nn.Conv2d(num_classes, num_classes, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        guess = self.guess(images)
+        answer = self.answer(guess)
+        return (answer, guess) if self.training else answer
+
+
+def _build_two_outputs(encoder: str, encoder_weights: str | None, num_classes: int) -> nn.Module:
+    return TwoOutputs(num_classes)
+
+
 NETS = {
+    "two_outputs": ModelSpec("Two outputs", _build_two_outputs, ("plain", "other")),
     "three_layers": ModelSpec("Three layers", _build_three_layers, ("plain", "other")),
     "two_layers": ModelSpec("Two layers", _build_two_layers, ("plain", "other")),
 }

@@ -104,6 +104,20 @@ def test_further_outputs_count_with_their_weight(logits: Tensor, labels: Tensor)
     assert torch.equal(one((logits,), labels), one(logits, labels))
 
 
+def test_the_loss_of_the_answer_alone_stands_beside_the_whole(
+    logits: Tensor, labels: Tensor, instances: np.ndarray
+) -> None:
+    heads = PanopticOutput(logits, torch.rand(2, 1, SIZE, SIZE), torch.randn(2, 2, SIZE, SIZE))
+    minimise = criterion(loss="ce+dice")
+
+    for outputs in (logits, (logits, -logits), heads):
+        whole, answers = minimise.with_answers(outputs, labels, instances)
+
+        assert torch.equal(answers, minimise(logits, labels))
+        assert torch.equal(whole, minimise(outputs, labels, instances))
+        assert (whole > answers) == (outputs is not logits)
+
+
 def test_smaller_outputs_are_upsampled_to_the_labels(logits: Tensor, labels: Tensor) -> None:
     small = torch.randn(2, 3, SIZE // 4, SIZE // 4)
 

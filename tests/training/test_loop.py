@@ -15,7 +15,7 @@ import torch
 from core.domain.errors import AppError, Cancelled, FormatError, TrainingDiverged, UnknownChoice
 from core.domain.runs import OF_THE_MACHINE
 from core.domain.scores import score
-from core.domain.training import TrainingConfig, VersionItem
+from core.domain.training import LabelledPhoto, TrainingConfig, VersionItem
 from core.imaging.confusion import confusion_matrix
 from core.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from core.training.dataset import Batch, TrainingData, prepare_data, truth_of
@@ -41,6 +41,18 @@ def test_the_loss_falls_on_one_batch(config: TrainingConfig, data: TrainingData)
     losses = [train_step(learner, batch)[2] for _ in range(30)]
 
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_losses_of_training_and_of_validation_are_the_same_quantity(
+    config: TrainingConfig, data: TrainingData
+) -> None:
+    config = dataclasses.replace(config, model="two_outputs")
+    data = dataclasses.replace(data, valid=data.train)
+    learner = _with_rate_zero(build_learner(dataclasses.replace(config, augmentation="none"), data))
+
+    (result,) = fit(learner, range(1), ignore, ignore)
+
+    assert result.metrics["train_loss"] == pytest.approx(result.metrics["val_loss"], rel=0.02)
 
 
 def test_one_seed_gives_one_result_and_another_seed_another(
@@ -200,6 +212,23 @@ def test_validation_measures_whole_photos_at_their_own_size(
         total += image.confusion
     assert result.metrics["val_miou_foreground"] == score(total).miou_foreground
     assert result.metrics["val_loss"] == pytest.approx(np.mean([image.loss for _, image in seen]))
+
+
+def test_a_later_epoch_measures_against_the_same_truths_without_reading_them_again(
+    config: TrainingConfig, data: TrainingData
+) -> None:
+    reads: list[str] = []
+
+    def read_item(item: VersionItem) -> LabelledPhoto:
+        reads.append(item.image_id)
+        return data.read_item(item)
+
+    learner = build_learner(config, dataclasses.replace(data, read_item=read_item))
+    true_pixels: list[list[int]] = []
+    list(fit(learner, range(2), ignore, lambda _, image: true_pixels.append(image.confusion.sum(1).tolist())))
+
+    assert reads == ["5", "6", "7"]
+    assert len(true_pixels) == 6 and true_pixels[:3] == true_pixels[3:]
 
 
 @pytest.mark.parametrize("class_weights", ["none", "inverse", "1,5,2"])

@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import Cancelled
 from core.training import validation
-from core.training.validation import validate
+from core.training.validation import Truths, validate
 
 ITEMS = 12
 
@@ -30,10 +30,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """A network whose reading and comparing are noted; only the order of things is looked at."""
     seen = Watched()
 
-    def read_batch(network: Any, items: Any, read_item: Any, cache: Any, start: int) -> Any:
-        seen.begun.append(start)
+    def read_batch(network: Any, items: Any, read_item: Any) -> Any:
+        seen.begun.append(items[0])
         pixels = np.zeros((2, 2), np.uint8)
-        return validation._Inputs([str(start), str(start + 1)], [pixels, pixels], pixels, pixels)
+        return validation._Inputs([str(item) for item in items], [pixels, pixels], pixels, pixels)
 
     def result(image_id: str, truth: Any, logits: Any, loss: float) -> Any:
         seen.compared.append(image_id)
@@ -46,7 +46,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def measured(watched: Watched, on_batch: Callable[[Any], None] = lambda _: None) -> Any:
-    items: Any = [None] * ITEMS
+    items: Any = range(ITEMS)
     network: Any = watched
     return validate(network, items, lambda _: None, on_batch, epoch=1)
 
@@ -87,3 +87,16 @@ def test_whoever_stops_leaves_no_thread_behind(watched: Watched, stop: str) -> N
 
     assert threading.active_count() == threads
     assert len(watched.begun) < ITEMS / 2, "the rest was never read"
+
+
+def test_truths_are_kept_as_they_are_while_there_is_room() -> None:
+    noise = np.random.default_rng(0).integers(0, 9, (2, 40, 30)).astype(np.uint8)
+    truths = Truths(limit=1000)
+    for name, truth in zip("ab", noise, strict=True):
+        truths.put(name, truth)
+
+    kept = truths.get("a")
+
+    assert kept is not None and kept.dtype == np.uint8
+    assert np.array_equal(kept, noise[0])
+    assert truths.get("b") is None, "two of them take more than 1,000 bytes"
