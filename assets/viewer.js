@@ -97,7 +97,10 @@ class Viewer {
     this.data = data;
     if (signature === this.signature && !isChosenByPython) return this.#setBusy(this.isLoading);
     this.signature = signature;
-    if (isChosenByPython) clearTimeout(this.timer);
+    if (isChosenByPython) {
+      clearTimeout(this.timer);
+      this.timer = null;
+    }
     this.root.style.setProperty("--stage-height", `${data.height}px`);
     this.available = availablePanes(data);
     if (!this.available.includes(this.chosen)) this.chosen = "prediction";
@@ -211,10 +214,14 @@ class Viewer {
     this.#load();
     if (this.at[0] === before) return;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      const { epoch } = this.data.series[0].epochs[this.at[0]];
-      this.setStateValue("epoch", { epoch, rev: this.data.rev });
-    }, TELL_AFTER);
+    this.timer = setTimeout(() => this.#tellEpoch(), TELL_AFTER);
+  }
+
+  #tellEpoch() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    const { epoch } = this.data.series[0].epochs[this.at[0]];
+    this.setStateValue("epoch", { epoch, rev: this.data.rev });
   }
 
   #chooseRun(run) {
@@ -250,6 +257,7 @@ class Viewer {
     const isThere = to === "next" ? this.data.has_next : this.data.has_previous;
     if (!isThere) return;
     this.#setBusy(true);
+    if (this.timer) this.#tellEpoch(); // told later, it would break off the script's run that hears of the wish
     this.setTriggerValue("navigate", { to });
   }
 

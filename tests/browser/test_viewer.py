@@ -282,6 +282,17 @@ def test_the_next_image_keeps_the_zoom_and_the_epoch(page: Page, url: str) -> No
     expect(viewer).to_have_attribute("data-image-shown", "p0")
 
 
+def test_who_goes_on_in_the_same_breath_as_to_another_epoch_gets_both(page: Page, url: str) -> None:
+    viewer = opened(page, url)
+
+    viewer.press("ArrowRight")
+    page.get_by_test_id("viewer-next").click()
+
+    expect(viewer).to_have_attribute("data-image-shown", "p1")
+    expect(viewer).to_have_attribute("data-epoch-shown", "2")
+    expect(page.get_by_text("epoch=2 image=1")).to_be_visible()
+
+
 def test_a_hidden_class_leaves_picture_and_counts(page: Page, url: str) -> None:
     viewer = opened(page, url)
 

@@ -161,8 +161,8 @@ def _stopped(learner: Learner, stop: OnBatch) -> tuple[str, Progress | None]:
 def _broken(learner: Learner, *, on_rank: int) -> Learner:
     if learner.team.rank != on_rank:
         return learner
-    network = dataclasses.replace(learner.network, loss=lambda outputs, *_: outputs.mean() * torch.nan)
-    return dataclasses.replace(learner, network=network)
+    broken = dataclasses.replace(learner.network.loss, loss=lambda logits, *_: logits.mean() * torch.nan)
+    return dataclasses.replace(learner, network=dataclasses.replace(learner.network, loss=broken))
 
 
 def _copy(learner: Learner) -> dict[str, Tensor]:
